@@ -1,0 +1,3 @@
+//! The stratum-switcher program.
+
+fn main() {}
