@@ -1,8 +1,26 @@
 //! The engine of Stratum Switcher: accepts miners, keeps their sessions on shards, brings them to
 //! the pools of the coin they are assigned to, and moves them without their noticing.
 //!
-//! It knows no coin and no backend: those are plug-ins, see `switcher-plugin`.
+//! It knows no coin and no backend: those are plug-ins, see `switcher-plugin`. Its spine is
+//! [`run`]: from a [`State`] to a [`State`].
 
+mod accept;
+mod admin;
+pub mod board;
+pub mod budget;
+pub mod clock;
+pub mod counters;
+mod evict;
+mod ids;
+pub mod plan;
+mod pool_watch;
+mod pools;
+pub mod session;
 pub mod settings;
+mod shard;
+mod state;
+mod switcher;
 
 pub use settings::Settings;
+pub use state::{Document, SocketMismatch, State};
+pub use switcher::{Control, RunError, Setup, Started, Stop, run};

@@ -287,13 +287,4 @@ impl Settings {
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
-
-    /// Whether a miner may be moved between coins of these algorithms.
-    pub fn may_move(&self, from: &str, to: &str) -> bool {
-        from == to
-            || self
-                .algorithm_pairs
-                .iter()
-                .any(|(a, b)| (a == from && b == to) || (a == to && b == from))
-    }
 }

@@ -114,6 +114,8 @@ pub enum Input<'a> {
 pub enum Refusal {
     /// The limit of sessions or of waiting registrations is reached.
     Busy,
+    /// No source has said anything about the sub-account in time.
+    NoAssignment,
     /// The assigned coin is not configured here, or not in this family.
     NoSuchCoin,
     /// No pool of the coin can be reached.
@@ -129,6 +131,7 @@ impl Refusal {
     pub fn label(self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::NoAssignment => "no_assignment",
             Self::NoSuchCoin => "no_such_coin",
             Self::NoPool => "no_pool",
             Self::NotRegistered => "not_registered",

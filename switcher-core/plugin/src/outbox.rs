@@ -33,6 +33,8 @@ pub enum Action {
         /// The whole name.
         worker: WorkerName,
     },
+    /// A new job came on that leg. The engine gives up pools that send none.
+    Job(LegId),
     /// Remember this about the pool of that leg, across sessions and restarts. One fact per pool,
     /// as JSON text; the last one wins. Comes back in [`PoolView::fact`](crate::PoolView::fact).
     Learn {

@@ -1,0 +1,163 @@
+//! `/metrics`: the shards' counters, summed at scrape, in the `OpenMetrics` text format.
+//!
+//! Labels are pools, coins, faults and rungs; never a worker or an address.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use switcher_plugin::FaultKind;
+
+use super::AdminContext;
+use crate::counters::{PoolCounters, RUNGS, ShardCounters};
+
+/// The text of one scrape.
+pub(super) fn text(context: &AdminContext) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(context.clone())));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Scrape(AdminContext);
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let shards = self.0.shards.all_counters();
+        self.gauges(&mut encoder, &shards)?;
+        plain(&mut encoder, &shards)?;
+        self.of_pools(&mut encoder, &shards)?;
+        faults(&mut encoder, &shards)
+    }
+}
+
+impl Scrape {
+    fn gauges(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        shards: &[Arc<ShardCounters>],
+    ) -> fmt::Result {
+        let budget = &self.0.budget;
+        let accounts = self.0.board.live_accounts();
+        for (name, help, value) in [
+            ("switcher_sessions", "Live sessions", budget.sessions()),
+            ("switcher_sessions_most", "Sessions that fit", budget.most_sessions()),
+            ("switcher_sub_accounts", "Sub-accounts with live sessions", accounts),
+            ("switcher_shards", "Shards", shards.len()),
+        ] {
+            gauge(encoder, name, help, value as u64)?;
+        }
+        let mut health = encoder.encode_descriptor(
+            "switcher_source_healthy",
+            "Whether a coin source can do its work",
+            None,
+            MetricType::Gauge,
+        )?;
+        for source in self.0.board.health() {
+            let labels = [("source", source.name.as_str())];
+            ConstGauge::new(i64::from(source.healthy)).encode(health.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn of_pools(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        shards: &[Arc<ShardCounters>],
+    ) -> fmt::Result {
+        let names: Vec<&'static str> =
+            PoolCounters::default().each().iter().map(|(name, _)| *name).collect();
+        for (which, name) in names.into_iter().enumerate() {
+            let name = format!("switcher_pool_{name}");
+            let mut family = encoder.encode_descriptor(
+                &name,
+                "Per pool, see docs/metrics.md",
+                None,
+                MetricType::Counter,
+            )?;
+            for (at, pool) in self.0.plan.pools.iter().enumerate() {
+                let value: u64 = shards
+                    .iter()
+                    .filter_map(|shard| shard.pools.get(at))
+                    .filter_map(|pool| Some(pool.each().get(which)?.1.value()))
+                    .sum();
+                let labels = [("coin", pool.coin.as_str()), ("pool", pool.name.as_str())];
+                ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, of) in [
+            ("switcher_pool_sessions", "Sessions served by a pool", true),
+            ("switcher_pool_legs", "Legs that are up", false),
+        ] {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (at, pool) in self.0.plan.pools.iter().enumerate() {
+                let value: u64 = shards
+                    .iter()
+                    .filter_map(|shard| shard.pools.get(at))
+                    .map(|pool| if of { pool.active.value() } else { pool.legs.value() })
+                    .sum();
+                let labels = [("coin", pool.coin.as_str()), ("pool", pool.name.as_str())];
+                let value = i64::try_from(value).unwrap_or(i64::MAX);
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)
+}
+
+fn plain(encoder: &mut DescriptorEncoder<'_>, shards: &[Arc<ShardCounters>]) -> fmt::Result {
+    let Some(first) = shards.first() else { return Ok(()) };
+    for (which, (name, _)) in first.plain().iter().enumerate() {
+        let value: u64 =
+            shards.iter().filter_map(|shard| Some(shard.plain().get(which)?.1.value())).sum();
+        let name = format!("switcher_{name}");
+        let metric =
+            encoder.encode_descriptor(&name, "See docs/metrics.md", None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)?;
+    }
+    Ok(())
+}
+
+fn faults(encoder: &mut DescriptorEncoder<'_>, shards: &[Arc<ShardCounters>]) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(
+        "switcher_faults",
+        "Frames and sessions disregarded or ended, by whose fault and which",
+        None,
+        MetricType::Counter,
+    )?;
+    for (at, kind) in FaultKind::ALL.iter().enumerate() {
+        for by_miner in [true, false] {
+            let of = |shard: &Arc<ShardCounters>| {
+                let faults = if by_miner { &shard.miner_faults } else { &shard.pool_faults };
+                faults.get(at).map(crate::counters::Counter::value)
+            };
+            let value: u64 = shards.iter().filter_map(of).sum();
+            let by = if by_miner { "miner" } else { "pool" };
+            let labels = [("by", by), ("kind", kind.label())];
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let mut family = encoder.encode_descriptor(
+        "switcher_cut_overs",
+        "Legs that began to serve a miner, by rung",
+        None,
+        MetricType::Counter,
+    )?;
+    for (at, rung) in RUNGS.iter().enumerate() {
+        let value: u64 = shards.iter().filter_map(|shard| Some(shard.rungs.get(at)?.value())).sum();
+        ConstCounter::new(value).encode(family.encode_family(&[("rung", rung.label())])?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! Settings and plug-ins brought together: what a session can look up about listeners, coins and
+//! pools. Shared by all shards; only what was learnt about a pool and its addresses change.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use switcher_plugin::{
+    Coin, ListenerView, PoolView, Profile, ProfileError, StratumDialect, UpstreamSettings,
+};
+
+use crate::settings::{Limits, Pacing, Settings, SettingsError, Timing};
+
+/// Index of a pool in [`Plan::pools`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId(pub u16);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Plan {
+    /// Deadlines and pauses.
+    pub timing: Timing,
+    /// Bounds.
+    pub limits: Limits,
+    /// The listeners, in the order of the settings.
+    pub listeners: Vec<ListenerPlan>,
+    /// The coins.
+    pub coins: BTreeMap<Coin, CoinPlan>,
+    /// All pools of all coins.
+    pub pools: Vec<PoolPlan>,
+    algorithm_pairs: Vec<(String, String)>,
+}
+
+/// A coin.
+#[derive(Debug)]
+pub struct CoinPlan {
+    /// Family of its dialect.
+    pub family: String,
+    /// Hash algorithm.
+    pub algorithm: String,
+    /// Its pools, best first.
+    pub pools: Vec<PoolId>,
+}
+
+/// A pool.
+#[derive(Debug)]
+pub struct PoolPlan {
+    /// Name in the configuration.
+    pub name: String,
+    /// Its coin.
+    pub coin: Coin,
+    /// Its dialect.
+    pub dialect: Arc<dyn StratumDialect>,
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// What the dialect made of its settings.
+    pub profile: Profile,
+    /// How fast sessions may be brought there.
+    pub pacing: Pacing,
+    addresses: RwLock<Arc<[SocketAddr]>>,
+    fact: RwLock<Option<Arc<str>>>,
+}
+
+/// A listener.
+#[derive(Debug)]
+pub struct ListenerPlan {
+    /// Name in the configuration.
+    pub name: String,
+    /// Its dialects; the first of a family answers for it.
+    pub dialects: Vec<Arc<dyn StratumDialect>>,
+    options: serde_json::Value,
+    view: RwLock<Arc<ListenerView>>,
+}
+
+/// What stands in the way of moving a session to a coin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MoveError {
+    /// The hash algorithms differ and the pair is not allowed.
+    #[error("{to} is mined by {to_algorithm}, this miner does {from_algorithm}")]
+    Algorithm {
+        /// The coin.
+        to: Coin,
+        /// Its algorithm.
+        to_algorithm: String,
+        /// What the miner does.
+        from_algorithm: String,
+    },
+    /// The coin's pools speak another family of dialects.
+    #[error("{to} is mined in the {family} family of dialects, which this miner does not speak")]
+    Family {
+        /// The coin.
+        to: Coin,
+        /// The family of its pools.
+        family: String,
+    },
+    /// The coin is not configured.
+    #[error("coin {0} is not configured")]
+    Unknown(Coin),
+}
+
+impl Plan {
+    /// Brings settings and dialects together.
+    ///
+    /// # Errors
+    ///
+    /// All that the dialects find wrong in the settings of listeners and pools.
+    pub fn new(
+        settings: &Settings,
+        dialects: &[Arc<dyn StratumDialect>],
+    ) -> Result<Self, Vec<SettingsError>> {
+        let mut errors = settings.check().err().unwrap_or_default();
+        let mut pools = Vec::new();
+        let mut coins = BTreeMap::new();
+        for (coin, settings) in &settings.coins {
+            let Some(dialect) = find(dialects, &settings.dialect) else {
+                errors.push(SettingsError {
+                    key: format!("coins.{coin}.dialect"),
+                    problem: format!("there is no dialect {:?}", settings.dialect),
+                    accepted: known(dialects),
+                });
+                continue;
+            };
+            let mut ids = Vec::new();
+            for (at, pool) in settings.pools.iter().enumerate() {
+                let upstream = UpstreamSettings {
+                    name: &pool.name,
+                    coin,
+                    user: pool.user.as_deref(),
+                    password: pool.password.as_deref(),
+                    options: &pool.options,
+                };
+                match dialect.profile(&upstream) {
+                    Ok(profile) => {
+                        let literal = pool.host.parse().map(|ip| SocketAddr::new(ip, pool.port));
+                        ids.push(PoolId(u16::try_from(pools.len()).unwrap_or(u16::MAX)));
+                        pools.push(PoolPlan {
+                            name: pool.name.clone(),
+                            coin: coin.clone(),
+                            dialect: Arc::clone(&dialect),
+                            host: pool.host.clone(),
+                            port: pool.port,
+                            profile,
+                            pacing: pool.pacing,
+                            addresses: RwLock::new(literal.into_iter().collect()),
+                            fact: RwLock::new(None),
+                        });
+                    }
+                    Err(error) => {
+                        errors.push(below(&format!("coins.{coin}.pools[{at}]"), error));
+                    }
+                }
+            }
+            let family = dialect.family().to_owned();
+            let algorithm = settings.algorithm.clone();
+            coins.insert(coin.clone(), CoinPlan { family, algorithm, pools: ids });
+        }
+        let listeners = listeners(settings, dialects, &mut errors);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let plan = Self {
+            timing: settings.timing,
+            limits: settings.limits,
+            listeners,
+            coins,
+            pools,
+            algorithm_pairs: settings.algorithm_pairs.clone(),
+        };
+        plan.renew_views();
+        Ok(plan)
+    }
+
+    /// A pool by its index.
+    ///
+    /// # Panics
+    ///
+    /// If the index is another plan's.
+    pub fn pool(&self, id: PoolId) -> &PoolPlan {
+        self.pools.get(usize::from(id.0)).expect("pool ids come from this plan")
+    }
+
+    /// The index of a pool by its name.
+    pub fn pool_named(&self, name: &str) -> Option<PoolId> {
+        let at = self.pools.iter().position(|pool| pool.name == name)?;
+        u16::try_from(at).ok().map(PoolId)
+    }
+
+    /// The pools of a coin, best first; none if the coin is not configured.
+    pub fn pools_of(&self, coin: &Coin) -> &[PoolId] {
+        self.coins.get(coin).map_or(&[], |coin| &coin.pools)
+    }
+
+    /// Whether a session that speaks `family` and mines `from` may be moved to `to`.
+    ///
+    /// # Errors
+    ///
+    /// What stands in the way.
+    pub fn may_move(&self, family: &str, from: Option<&Coin>, to: &Coin) -> Result<(), MoveError> {
+        let target = self.coins.get(to).ok_or_else(|| MoveError::Unknown(to.clone()))?;
+        if target.family != family {
+            return Err(MoveError::Family { to: to.clone(), family: target.family.clone() });
+        }
+        let Some(origin) = from.and_then(|from| self.coins.get(from)) else { return Ok(()) };
+        let pair_is_allowed = origin.algorithm == target.algorithm
+            || self.algorithm_pairs.iter().any(|(a, b)| {
+                (*a == origin.algorithm && *b == target.algorithm)
+                    || (*a == target.algorithm && *b == origin.algorithm)
+            });
+        if pair_is_allowed {
+            return Ok(());
+        }
+        Err(MoveError::Algorithm {
+            to: to.clone(),
+            to_algorithm: target.algorithm.clone(),
+            from_algorithm: origin.algorithm.clone(),
+        })
+    }
+
+    /// Stores what a session learnt about a pool. True if it is news.
+    pub fn learn(&self, id: PoolId, fact: &str) -> bool {
+        let pool = self.pool(id);
+        if pool.fact().as_deref() == Some(fact) {
+            return false;
+        }
+        *pool.fact.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::from(fact));
+        self.renew_views();
+        true
+    }
+
+    fn renew_views(&self) {
+        for listener in &self.listeners {
+            let speaks =
+                |family: &str| listener.dialects.iter().any(|dialect| dialect.family() == family);
+            let pools = self.pools.iter().filter(|pool| speaks(pool.dialect.family()));
+            let view = ListenerView {
+                name: listener.name.clone(),
+                options: listener.options.clone(),
+                pools: pools
+                    .map(|pool| PoolView {
+                        name: pool.name.clone(),
+                        coin: pool.coin.clone(),
+                        profile: pool.profile.clone(),
+                        fact: pool.fact(),
+                    })
+                    .collect(),
+            };
+            *listener.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        }
+    }
+}
+
+impl PoolPlan {
+    /// What sessions have learnt about it.
+    pub fn fact(&self) -> Option<Arc<str>> {
+        self.fact.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where it can be dialled; empty until its name was resolved.
+    pub fn addresses(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.addresses.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the addresses.
+    pub fn set_addresses(&self, addresses: Arc<[SocketAddr]>) {
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Whether its host is a name that needs resolving.
+    pub fn has_name(&self) -> bool {
+        self.host.parse::<std::net::IpAddr>().is_err()
+    }
+}
+
+impl ListenerPlan {
+    /// What sessions of this listener see.
+    pub fn view(&self) -> Arc<ListenerView> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn below(key: &str, error: ProfileError) -> SettingsError {
+    SettingsError {
+        key: format!("{key}.{}", error.key),
+        problem: error.problem,
+        accepted: error.accepted,
+    }
+}
+
+fn find(dialects: &[Arc<dyn StratumDialect>], name: &str) -> Option<Arc<dyn StratumDialect>> {
+    dialects.iter().find(|dialect| dialect.name() == name).cloned()
+}
+
+fn known(dialects: &[Arc<dyn StratumDialect>]) -> String {
+    let names: Vec<_> = dialects.iter().map(|dialect| dialect.name()).collect();
+    format!("known dialects are {}", names.join(", "))
+}
+
+fn listeners(
+    settings: &Settings,
+    dialects: &[Arc<dyn StratumDialect>],
+    errors: &mut Vec<SettingsError>,
+) -> Vec<ListenerPlan> {
+    let mut listeners = Vec::new();
+    for (at, listener) in settings.listeners.iter().enumerate() {
+        let mut spoken = Vec::new();
+        for name in &listener.dialects {
+            match find(dialects, name) {
+                Some(dialect) => {
+                    if let Err(error) = dialect.check_listener(&listener.options) {
+                        errors.push(below(&format!("listeners[{at}].options"), error));
+                    }
+                    spoken.push(dialect);
+                }
+                None => errors.push(SettingsError {
+                    key: format!("listeners[{at}].dialects"),
+                    problem: format!("there is no dialect {name:?}"),
+                    accepted: known(dialects),
+                }),
+            }
+        }
+        listeners.push(ListenerPlan {
+            name: listener.name.clone(),
+            dialects: spoken,
+            options: listener.options.clone(),
+            view: RwLock::default(),
+        });
+    }
+    listeners
+}

@@ -1,0 +1,142 @@
+//! What the engine does about pools apart from any session: resolving their names, and probing
+//! pools that nothing is known about.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use switcher_plugin::{Action, Cut, Input, LegId, ListenerView, Outbox, Seat, SessionSeat, Side};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, lookup_host};
+
+use crate::clock;
+use crate::ids::Ids;
+use crate::plan::{Plan, PoolId, PoolPlan};
+
+/// A probe is over after so long, whatever it has learnt.
+const PROBE_TIME: Duration = Duration::from_secs(10);
+
+/// A pool that did not answer is probed again after so long; one that did is not.
+const PROBE_AGAIN: Duration = Duration::from_mins(10);
+
+/// Bytes of a probed pool's answers that are looked at.
+const PROBE_BYTES: usize = 64 * 1024;
+
+/// Resolves the names of all pools once.
+pub(crate) async fn resolve_all(plan: &Plan) {
+    for pool in plan.pools.iter().filter(|pool| pool.has_name()) {
+        resolve(pool).await;
+    }
+}
+
+/// Resolves them again and again. Addresses stand while the resolver is in trouble.
+pub(crate) async fn keep_resolving(plan: Arc<Plan>) {
+    if !plan.pools.iter().any(PoolPlan::has_name) {
+        return;
+    }
+    loop {
+        tokio::time::sleep(plan.timing.resolve).await;
+        resolve_all(&plan).await;
+    }
+}
+
+async fn resolve(pool: &PoolPlan) {
+    match lookup_host((pool.host.as_str(), pool.port)).await {
+        Ok(addresses) => {
+            let addresses: Arc<[SocketAddr]> = addresses.collect();
+            if !addresses.is_empty() && addresses != pool.addresses() {
+                tracing::info!(pool = pool.name, ?addresses, "pool's name resolved");
+                pool.set_addresses(addresses);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(pool = pool.name, host = pool.host, %error, "pool's name does not resolve");
+        }
+    }
+}
+
+/// Probes every pool that nothing is known about, all at once. Returns when all were tried; goes
+/// on in the background for those that did not answer.
+pub(crate) async fn probe_unknown(plan: Arc<Plan>, ids: Arc<Ids>, enabled: bool) {
+    if !enabled {
+        return;
+    }
+    let unknown = |plan: &Plan| -> Vec<PoolId> {
+        let ids = (0_u16..).map(PoolId).zip(&plan.pools);
+        ids.filter(|(_, pool)| pool.fact().is_none()).map(|(id, _)| id).collect()
+    };
+    let probes: Vec<_> = unknown(&plan)
+        .into_iter()
+        .map(|pool| tokio::spawn(probe(Arc::clone(&plan), Arc::clone(&ids), pool)))
+        .collect();
+    for probe in probes {
+        let _ = probe.await;
+    }
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(PROBE_AGAIN).await;
+            for pool in unknown(&plan) {
+                probe(Arc::clone(&plan), Arc::clone(&ids), pool).await;
+            }
+        }
+    });
+}
+
+async fn probe(plan: Arc<Plan>, ids: Arc<Ids>, id: PoolId) {
+    let pool = plan.pool(id);
+    match tokio::time::timeout(PROBE_TIME, talk(&plan, &ids, id)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(pool = pool.name, %error, "probe failed"),
+        Err(_) => tracing::warn!(pool = pool.name, "probe was not answered"),
+    }
+}
+
+/// One conversation of a probe: the dialect speaks, this carries.
+async fn talk(plan: &Plan, ids: &Ids, id: PoolId) -> std::io::Result<()> {
+    let pool = plan.pool(id);
+    let addresses = pool.addresses();
+    let mut stream = TcpStream::connect(&*addresses).await?;
+    let leg = LegId(1);
+    let view = ListenerView::default();
+    let session = ids.next_session();
+    let mut dialect = pool.dialect.open(Seat::Probe(SessionSeat {
+        session,
+        short_id: Ids::short(0, session),
+        entropy: ids.entropy(),
+        peer: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        listener: &view,
+    }));
+    let mut outbox = Outbox::new();
+    let up = Input::LegUp { leg, profile: &pool.profile, form: 0 };
+    let mut result = dialect.handle(clock::now(), up, &mut outbox);
+    let mut bytes = Vec::new();
+    loop {
+        let actions = outbox.take_actions();
+        for action in &actions {
+            match action {
+                Action::Send(Side::Upstream(_), range) => {
+                    stream.write_all(outbox.sent(range)).await?;
+                }
+                Action::Learn { fact, .. } if plan.learn(id, fact) => {
+                    tracing::info!(pool = pool.name, %fact, "probe learnt about a pool");
+                }
+                Action::Close { .. } | Action::LegRefused { .. } => return Ok(()),
+                _ => {}
+            }
+        }
+        outbox.reset(actions);
+        result.map_err(std::io::Error::other)?;
+        let side = Side::Upstream(leg);
+        let end = loop {
+            if let Cut::Frame(n) = dialect.cut(side, &bytes) {
+                break n;
+            }
+            if bytes.len() > PROBE_BYTES || stream.read_buf(&mut bytes).await? == 0 {
+                return Ok(());
+            }
+        };
+        let rest = bytes.split_off(end.min(bytes.len()));
+        result = dialect.handle(clock::now(), Input::Frame(side, &bytes), &mut outbox);
+        bytes = rest;
+    }
+}

@@ -1,0 +1,463 @@
+//! The sans-IO half of a session: who the miner is, which legs it has, where it shall go.
+//!
+//! Pure: no socket, no clock, no task. It is told what happened and the time, and asks its
+//! [`Host`] to write, dial and close. *Policy* lives here; what is said on the wire is the
+//! dialect's. The engine's socket half and the simulation in the tests drive it alike.
+//!
+//! Every entry point ends in `settle`, which is level-triggered: it looks at what is wanted and
+//! what is there and takes the next step, until there is none. So the last instruction always
+//! wins, in whatever phase it comes.
+
+mod deadlines;
+mod legs;
+mod saved;
+mod steer;
+
+use switcher_plugin::{
+    Action, Coin, DialectSession, Fault, Input, LegId, Millis, Outbox, Profile, Refusal, Retry,
+    Rung, SessionId, Side, SubAccount, Verdict, WorkerName,
+};
+
+pub use legs::{Leg, Role};
+pub use saved::{SavedLeg, SavedMachine};
+
+use crate::board::Standing;
+use crate::plan::{Plan, PoolId};
+
+/// What the machine asks of the outside.
+pub trait Host {
+    /// Write to the miner or to the pool of a leg.
+    fn write(&mut self, to: Side, bytes: &[u8]);
+
+    /// Dial a pool for this leg. Answered later by [`Machine::leg_up`] or [`Machine::leg_failed`].
+    fn dial(&mut self, leg: LegId, wish: &DialWish<'_>);
+
+    /// Close a leg. Not answered. If all that went up on it was `answered`, a reset loses nothing.
+    fn close_leg(&mut self, leg: LegId, answered: bool);
+
+    /// The miner is this. Says what the board knows; later news comes by [`Machine::news`].
+    fn identify(&mut self, sub_account: &SubAccount, worker: &WorkerName) -> Standing;
+
+    /// The miner is nobody again.
+    fn forget(&mut self, sub_account: &SubAccount);
+
+    /// Whether a pool that stands before this one in its coin's list may be tried.
+    fn better_pool(&mut self, than: PoolId) -> bool;
+
+    /// Whether descriptors are short, so that legs that were left should go early.
+    fn descriptors_short(&self) -> bool;
+
+    /// Something happened that is counted or logged.
+    fn tell(&mut self, event: Event<'_>);
+}
+
+/// Which pool is wanted for a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DialWish<'a> {
+    /// A pool of this coin …
+    pub coin: &'a Coin,
+    /// … none of these …
+    pub except: &'a [PoolId],
+    /// … this one if it is given …
+    pub exactly: Option<PoolId>,
+    /// … and better than this one if it is given.
+    pub better_than: Option<PoolId>,
+    /// The session has a leg already, so this one needs a descriptor beyond the session's own.
+    pub extra: bool,
+}
+
+/// Why a dial came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialError {
+    /// This pool could not be reached; another one may be tried at once.
+    Pool,
+    /// No pool of the coin may be tried before this time.
+    NoneBefore(Millis),
+    /// The session has refused all pools of the coin, or there is none.
+    NoneLeft,
+}
+
+/// What is counted or logged. The machine says each thing once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<'a> {
+    /// The assignment cannot be followed.
+    CannotMove(&'a str),
+    /// The miner is served by another leg from here on.
+    CutOver {
+        /// The leg before, if the miner had one.
+        from: Option<(PoolId, &'a Coin)>,
+        /// The pool.
+        pool: PoolId,
+        /// Its coin.
+        coin: &'a Coin,
+        /// By which rung.
+        rung: Rung,
+        /// Milliseconds since this leg was wanted.
+        took: u64,
+    },
+    /// A frame was dropped as faulty.
+    Disregarded(Fault),
+    /// A pool's job came.
+    Job(PoolId),
+    /// A fact was learnt about a pool.
+    Learnt(PoolId, &'a str),
+    /// A leg was lost.
+    LegLost(PoolId, &'a str),
+    /// A leg became ready.
+    LegReady(PoolId),
+    /// A leg was refused.
+    LegRefused(PoolId, Retry, &'a str),
+    /// The session was refused a leg.
+    Refused(Refusal),
+    /// A share was answered.
+    Share {
+        /// The pool, `None` if we had to answer it without one.
+        pool: Option<PoolId>,
+        /// The answer.
+        verdict: Verdict,
+        /// Difficulty of its job.
+        difficulty: f64,
+    },
+    /// A share went up.
+    Submitted(PoolId),
+}
+
+/// What every entry point of the machine needs.
+pub struct Cx<'a> {
+    /// The time.
+    pub now: Millis,
+    /// Settings, coins and pools.
+    pub plan: &'a Plan,
+    /// The shard's outbox, empty between entries.
+    pub outbox: &'a mut Outbox,
+    /// The outside.
+    pub host: &'a mut dyn Host,
+}
+
+/// The end of a session, reached once what was written has been sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// For the log.
+    pub why: Box<str>,
+    /// Reset the connection, so that the miner comes back at once.
+    pub reset: bool,
+}
+
+/// Who the miner is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// What is assigned.
+    pub sub_account: SubAccount,
+    /// The whole name.
+    pub worker: WorkerName,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Machine {
+    id: SessionId,
+    dialect: Box<dyn DialectSession>,
+    family: Box<str>,
+    opened: Millis,
+    who: Option<Who>,
+    /// Since when the miner waits to be assigned.
+    waiting: Option<Millis>,
+    /// What the board said and was not acted on yet.
+    news: Option<Standing>,
+    /// Where the session shall be. Sticks once it is set.
+    coin: Option<Coin>,
+    canonical: Option<Box<str>>,
+    legs: Vec<Leg>,
+    next_leg: u32,
+    active: Option<LegId>,
+    /// Since when the miner has had no active leg, once it has a coin.
+    poolless: Option<Millis>,
+    was_served: bool,
+    retry: RetryState,
+    wake: Option<Millis>,
+    faults: u32,
+    closing: Option<Closing>,
+    trouble: Option<Box<str>>,
+    last_share: Option<Millis>,
+    accepted: u32,
+    rejected: u32,
+}
+
+/// When and how the next leg is tried.
+#[derive(Debug, Clone, Default)]
+struct RetryState {
+    failures: u32,
+    at: Millis,
+    /// The pool and form to try, after `NextForm`.
+    form: Option<(PoolId, u8)>,
+    /// Pools that can never serve this session.
+    except: Vec<PoolId>,
+    /// When to look for a better pool than the one in use.
+    recheck: Millis,
+}
+
+impl Machine {
+    /// A session at its beginning.
+    pub fn new(
+        id: SessionId,
+        family: &str,
+        dialect: Box<dyn DialectSession>,
+        opened: Millis,
+    ) -> Self {
+        Self {
+            id,
+            dialect,
+            family: family.into(),
+            opened,
+            who: None,
+            waiting: None,
+            news: None,
+            coin: None,
+            canonical: None,
+            legs: Vec::new(),
+            next_leg: 1,
+            active: None,
+            poolless: None,
+            was_served: false,
+            retry: RetryState::default(),
+            wake: None,
+            faults: 0,
+            closing: None,
+            trouble: None,
+            last_share: None,
+            accepted: 0,
+            rejected: 0,
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The protocol half, for cutting frames and describing.
+    pub fn dialect(&self) -> &dyn DialectSession {
+        &*self.dialect
+    }
+
+    /// Who the miner is, once it has said so.
+    pub fn who(&self) -> Option<&Who> {
+        self.who.as_ref()
+    }
+
+    /// Where the session shall be.
+    pub fn coin(&self) -> Option<&Coin> {
+        self.coin.as_ref()
+    }
+
+    /// Its legs.
+    pub fn legs(&self) -> &[Leg] {
+        &self.legs
+    }
+
+    /// The leg that serves the miner.
+    pub fn active(&self) -> Option<&Leg> {
+        self.active.and_then(|id| self.leg(id))
+    }
+
+    /// Set when the session shall end.
+    pub fn closing(&self) -> Option<&Closing> {
+        self.closing.as_ref()
+    }
+
+    /// What stands in the way of the assignment, if anything.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// When the last share was answered, and how many were accepted and rejected.
+    pub fn shares(&self) -> (Option<Millis>, u32, u32) {
+        (self.last_share, self.accepted, self.rejected)
+    }
+
+    /// A whole frame came from `side`.
+    pub fn frame(&mut self, side: Side, frame: &[u8], cx: &mut Cx<'_>) {
+        if self.closing.is_some() {
+            return;
+        }
+        if let Side::Upstream(leg) = side {
+            let Some(leg) = self.leg_mut(leg) else { return };
+            leg.last_line = cx.now;
+        }
+        self.feed(Input::Frame(side, frame), frame, cx);
+        self.settle(cx);
+    }
+
+    /// The connection that was asked for with [`Host::dial`] stands.
+    pub fn leg_up(&mut self, id: LegId, pool: PoolId, profile: &Profile, cx: &mut Cx<'_>) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        leg.pool = Some(pool);
+        leg.role = Role::Greeting;
+        leg.since = cx.now;
+        leg.last_line = cx.now;
+        leg.last_job = cx.now;
+        let form = leg.form;
+        self.feed(Input::LegUp { leg: id, profile, form }, &[], cx);
+        self.settle(cx);
+    }
+
+    /// The dial came to nothing.
+    pub fn leg_failed(&mut self, id: LegId, error: &DialError, cx: &mut Cx<'_>) {
+        self.on_leg_failed(id, error, cx);
+        self.settle(cx);
+    }
+
+    /// The pool closed the leg, or its connection broke.
+    pub fn leg_lost(&mut self, id: LegId, why: &str, cx: &mut Cx<'_>) {
+        self.lose(id, why, cx);
+        self.settle(cx);
+    }
+
+    /// The board has news of the sub-account.
+    pub fn news(&mut self, standing: Standing, cx: &mut Cx<'_>) {
+        if self.who.is_some() {
+            self.news = Some(standing);
+            self.settle(cx);
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, cx: &mut Cx<'_>) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.check_deadlines(cx);
+        self.settle(cx);
+    }
+
+    /// The session shall end, by the operator's will or as the miner has misbehaved.
+    pub fn close(&mut self, why: &str, reset: bool) {
+        if self.closing.is_none() {
+            self.closing = Some(Closing { why: why.into(), reset });
+        }
+    }
+
+    /// Gives one input to the dialect and carries out its actions. Changes of legs are only noted
+    /// here; `settle` acts on them.
+    fn feed(&mut self, input: Input<'_>, frame: &[u8], cx: &mut Cx<'_>) {
+        let result = self.dialect.handle(cx.now, input, cx.outbox);
+        let mut actions = cx.outbox.take_actions();
+        for action in actions.drain(..) {
+            self.carry_out(action, frame, cx);
+        }
+        cx.outbox.reset(actions);
+        if let Err(fault) = result {
+            match fault.side {
+                Side::Downstream => {
+                    cx.host.tell(Event::Disregarded(fault));
+                    self.close(&fault.to_string(), false);
+                }
+                Side::Upstream(leg) => {
+                    cx.host.tell(Event::Disregarded(fault));
+                    self.doom(leg, Retry::Later, fault.to_string());
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, frame: &[u8], cx: &mut Cx<'_>) {
+        match action {
+            Action::Send(to, range) => cx.host.write(to, cx.outbox.sent(&range)),
+            Action::Forward(to) => cx.host.write(to, frame),
+            Action::Submitted(leg) => {
+                if let Some(leg) = self.leg_mut(leg) {
+                    if leg.outstanding == 0 {
+                        leg.oldest_submit = cx.now;
+                    }
+                    leg.outstanding += 1;
+                    if let Some(pool) = leg.pool {
+                        cx.host.tell(Event::Submitted(pool));
+                    }
+                }
+            }
+            Action::Share { leg, verdict, difficulty } => {
+                self.count_share(leg, verdict, difficulty, cx);
+            }
+            Action::Job(leg) => {
+                if let Some(leg) = self.leg_mut(leg) {
+                    leg.last_job = cx.now;
+                    if let Some(pool) = leg.pool {
+                        cx.host.tell(Event::Job(pool));
+                    }
+                }
+            }
+            Action::Identify { sub_account, worker } => {
+                let standing = cx.host.identify(&sub_account, &worker);
+                self.who = Some(Who { sub_account, worker });
+                self.waiting = Some(cx.now);
+                self.news = Some(standing);
+            }
+            Action::LegReady(leg, rung) => {
+                if let Some(leg) = self.leg_mut(leg) {
+                    leg.rung = Some(rung);
+                    if leg.role == Role::Greeting {
+                        leg.role = Role::Ready;
+                        if let Some(pool) = leg.pool {
+                            cx.host.tell(Event::LegReady(pool));
+                        }
+                    }
+                    leg.can_serve = true;
+                }
+            }
+            Action::LegRefused { leg, retry, why } => self.doom(leg, retry, why),
+            Action::ReplaceLeg { leg, why, hint: _ } => {
+                // The hint is not followed: the configured addresses of a pool are the only ones
+                // an operator has approved.
+                if let Some(leg) = self.leg_mut(leg) {
+                    leg.replace = true;
+                    // A pool that asks again and again is not dialled at the speed of the wire.
+                    let not_before = leg.since.plus(legs::YOUNG_MS);
+                    self.retry.at = self.retry.at.max(not_before);
+                    self.trouble = Some(why);
+                }
+            }
+            Action::CannotMove { why } => {
+                cx.host.tell(Event::CannotMove(&why));
+                self.trouble = Some(why);
+            }
+            Action::Learn { leg, fact } => {
+                if let Some(pool) = self.leg(leg).and_then(|leg| leg.pool) {
+                    cx.host.tell(Event::Learnt(pool, &fact));
+                }
+            }
+            Action::WakeAt(at) => self.wake = Some(at),
+            Action::Disregard(fault) => {
+                cx.host.tell(Event::Disregarded(fault));
+                if fault.side == Side::Downstream {
+                    self.faults += 1;
+                    if self.faults > cx.plan.limits.faults {
+                        self.close("too many faulty frames", false);
+                    }
+                }
+            }
+            Action::Close { why } => self.close(&why, false),
+            _ => debug_assert!(false, "an action this engine does not know"),
+        }
+    }
+
+    fn count_share(
+        &mut self,
+        leg: Option<LegId>,
+        verdict: Verdict,
+        difficulty: f64,
+        cx: &mut Cx<'_>,
+    ) {
+        self.last_share = Some(cx.now);
+        match verdict {
+            Verdict::Accept => self.accepted = self.accepted.saturating_add(1),
+            _ => self.rejected = self.rejected.saturating_add(1),
+        }
+        let mut pool = None;
+        if let Some(leg) = leg.and_then(|leg| self.leg_mut(leg)) {
+            leg.outstanding = leg.outstanding.saturating_sub(1);
+            leg.oldest_submit = cx.now;
+            pool = leg.pool;
+        }
+        cx.host.tell(Event::Share { pool, verdict, difficulty });
+    }
+}

@@ -1,0 +1,219 @@
+//! The legs of a session: what each is for, how one is lost, refused and given up.
+
+use switcher_plugin::{Coin, Input, LegId, Millis, Retry, Rung};
+
+use super::{Cx, DialError, Event, Machine};
+use crate::clock;
+use crate::plan::PoolId;
+
+/// A leg that is lost or replaced before it has served for so long counts as a failure.
+pub(super) const YOUNG_MS: u64 = 10_000;
+
+/// What a leg is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It serves the miner.
+    Active,
+    /// It waits for its connection.
+    Dialling,
+    /// It is in its handshake.
+    Greeting,
+    /// It was left, and stays for late shares.
+    Lingering,
+    /// It could serve the miner.
+    Ready,
+}
+
+/// One upstream connection of a session.
+#[derive(Debug, Clone)]
+pub struct Leg {
+    /// Its number.
+    pub id: LegId,
+    /// Its coin.
+    pub coin: Coin,
+    /// Its pool, once one was chosen.
+    pub pool: Option<PoolId>,
+    /// What it is for.
+    pub role: Role,
+    /// By which rung it serves.
+    pub rung: Option<Rung>,
+    /// Shares whose answers are outstanding.
+    pub outstanding: u32,
+    pub(super) form: u8,
+    /// Since when it has its role.
+    pub(super) since: Millis,
+    /// Since when it was wanted.
+    pub(super) wanted: Millis,
+    pub(super) last_line: Millis,
+    pub(super) last_job: Millis,
+    pub(super) oldest_submit: Millis,
+    /// The dialect has all that is needed to serve the miner by it.
+    pub(super) can_serve: bool,
+    /// It shall be replaced by another one to the same coin.
+    pub(super) replace: bool,
+    pub(super) doom: Option<Box<(Retry, Box<str>)>>,
+}
+
+impl Leg {
+    pub(super) fn new(id: LegId, coin: Coin, form: u8, now: Millis) -> Self {
+        Self {
+            id,
+            coin,
+            pool: None,
+            role: Role::Dialling,
+            rung: None,
+            outstanding: 0,
+            form,
+            since: now,
+            wanted: now,
+            last_line: now,
+            last_job: now,
+            oldest_submit: now,
+            can_serve: false,
+            replace: false,
+            doom: None,
+        }
+    }
+
+    /// On the way to be the active one.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.role, Role::Dialling | Role::Greeting | Role::Ready)
+    }
+}
+
+impl Machine {
+    pub(super) fn leg(&self, id: LegId) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.id == id)
+    }
+
+    pub(super) fn leg_mut(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|leg| leg.id == id)
+    }
+
+    /// Notes that the leg cannot go on; `settle` acts on it.
+    pub(super) fn doom(&mut self, id: LegId, retry: Retry, why: impl Into<Box<str>>) {
+        if let Some(leg) = self.leg_mut(id) {
+            leg.doom.get_or_insert_with(|| Box::new((retry, why.into())));
+        }
+    }
+
+    /// The leg's connection is gone.
+    pub(super) fn lose(&mut self, id: LegId, why: &str, cx: &mut Cx<'_>) {
+        let Some(leg) = self.remove(id) else { return };
+        if let Some(pool) = leg.pool {
+            cx.host.tell(Event::LegLost(pool, why));
+        }
+        if leg.role != Role::Dialling {
+            self.feed(Input::LegDown(id), &[], cx);
+        }
+        if leg.is_pending() {
+            self.trouble = Some(why.into());
+            self.back_off(cx);
+        } else if leg.role == Role::Active {
+            self.trouble = Some(why.into());
+            if cx.now.since(leg.since) >= YOUNG_MS {
+                self.retry.failures = 0;
+            }
+            // The first loss is answered at once; a pool that takes miners only to drop them is not.
+            if self.retry.failures == 0 {
+                self.retry.failures = 1;
+                self.retry.at = cx.now;
+            } else {
+                self.back_off(cx);
+            }
+        }
+    }
+
+    /// Closes a leg as planned.
+    pub(super) fn give_up(&mut self, id: LegId, cx: &mut Cx<'_>) {
+        let Some(leg) = self.remove(id) else { return };
+        if leg.role != Role::Dialling {
+            self.feed(Input::LegGone(id), &[], cx);
+        }
+        cx.host.close_leg(id, leg.outstanding == 0);
+    }
+
+    pub(super) fn on_leg_failed(&mut self, id: LegId, error: &DialError, cx: &mut Cx<'_>) {
+        if self.remove(id).is_none() {
+            return;
+        }
+        match error {
+            DialError::Pool => self.retry.at = cx.now,
+            DialError::NoneBefore(at) => {
+                self.retry.form = None;
+                self.retry.at = (*at).max(cx.now.plus(1));
+                self.nowhere_to_go(cx);
+            }
+            DialError::NoneLeft => {
+                self.retry.form = None;
+                self.retry.except.clear();
+                self.retry.at = cx.now.plus(clock::millis(cx.plan.timing.retry_max));
+                self.nowhere_to_go(cx);
+            }
+        }
+    }
+
+    /// Acts on a doomed leg. True if there was one.
+    pub(super) fn bury_doomed(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.doom.is_some()) else { return false };
+        let (id, form, pool) = (leg.id, leg.form, leg.pool);
+        let Some((retry, why)) = leg.doom.take().map(|doom| *doom) else { return false };
+        if let Some(pool) = pool {
+            cx.host.tell(Event::LegRefused(pool, retry, &why));
+        }
+        match retry {
+            Retry::Login => {
+                self.give_up(id, cx);
+                if let Some(who) = self.who.take() {
+                    cx.host.forget(&who.sub_account);
+                }
+                self.coin = None;
+                self.poolless = None;
+                self.waiting = None;
+                self.opened = cx.now;
+                return true;
+            }
+            Retry::NextForm => {
+                self.retry.form = pool.map(|pool| (pool, form.saturating_add(1)));
+                self.retry.at = cx.now;
+            }
+            Retry::Permanent => {
+                self.retry.except.extend(pool);
+                self.retry.at = cx.now;
+            }
+            Retry::Later | Retry::User => self.back_off(cx),
+        }
+        self.trouble = Some(why);
+        // A fault on a leg that was in use is a loss to the dialect, not a plan of ours.
+        if self.active == Some(id) || self.leg(id).is_some_and(|leg| leg.role == Role::Lingering) {
+            self.remove(id);
+            self.feed(Input::LegDown(id), &[], cx);
+            cx.host.close_leg(id, false);
+        } else {
+            self.give_up(id, cx);
+        }
+        true
+    }
+
+    /// The pause before the next try doubles with each failure, up to the longest one.
+    fn back_off(&mut self, cx: &Cx<'_>) {
+        let timing = &cx.plan.timing;
+        let pause = clock::millis(timing.retry_min)
+            .saturating_mul(1 << self.retry.failures.min(16))
+            .min(clock::millis(timing.retry_max));
+        // A miner without a pool must not wait behind the pause of a lost handshake for long.
+        let pause = if self.active.is_none() { pause.min(5_000) } else { pause };
+        self.retry.failures += 1;
+        self.retry.form = None;
+        self.retry.at = cx.now.plus(pause);
+    }
+
+    fn remove(&mut self, id: LegId) -> Option<Leg> {
+        let at = self.legs.iter().position(|leg| leg.id == id)?;
+        if self.active == Some(id) {
+            self.active = None;
+        }
+        Some(self.legs.remove(at))
+    }
+}
