@@ -37,6 +37,8 @@ pub mod fault;
 pub mod frame;
 pub mod outbox;
 pub mod source;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod types;
 
 pub use dialect::{
