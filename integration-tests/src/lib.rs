@@ -10,7 +10,9 @@ pub mod lines;
 pub mod miner;
 pub mod notify;
 pub mod pool;
+pub mod world;
 
 pub use eventually::{eventually, eventually_some, eventually_within, never_within};
 pub use miner::{Miner, MinerConfig, MinerReport};
+pub use world::{Switcher, SwitcherConfig};
 pub use pool::{Pool, PoolConfig, PoolReport};

@@ -1,0 +1,111 @@
+//! The main job: miners go on mining at another pool, on the same connection, without a loss.
+
+use std::time::Duration;
+
+use integration_tests::pool::{ConnectionReport, PoolConfig};
+use integration_tests::{Miner, MinerConfig, Pool, Switcher, SwitcherConfig, eventually_within};
+
+/// Two pools a thousandfold apart in difficulty, both moving, with colliding job ids.
+async fn pools(size_a: usize, size_b: usize) -> (Pool, Pool) {
+    let every = Duration::from_millis(150);
+    let easy = PoolConfig::new()
+        .name("a")
+        .extranonce2_size(size_a)
+        .moving_difficulty([1e-9, 2e-9, 1.5e-9])
+        .jobs_every(every, 4);
+    let hard = PoolConfig::new()
+        .name("b")
+        .extranonce1_size(3)
+        .extranonce2_size(size_b)
+        .moving_difficulty([1e-6, 2e-6, 1.5e-6])
+        .jobs_every(every, 3);
+    (Pool::start(easy).await, Pool::start(hard).await)
+}
+
+async fn patiently(what: &str, condition: impl FnMut() -> bool) {
+    eventually_within(what, Duration::from_secs(60), condition).await;
+}
+
+/// Two hundred miners, twenty switches, shares all the time.
+async fn twenty_switches(size_a: usize, size_b: usize, freezes: bool) {
+    let (pool_a, pool_b) = pools(size_a, size_b).await;
+    let switcher = SwitcherConfig::new().pool("btc", &pool_a).pool("bch", &pool_b).start().await;
+    switcher.assign("alice", "btc");
+    let mut miners = Vec::new();
+    for n in 0..200 {
+        let config = MinerConfig::new(format!("alice.rig{n}"))
+            .share_every(Duration::from_millis(250));
+        miners.push(Miner::connect(switcher.address(), config).await);
+    }
+    patiently("all miners have shares accepted", || {
+        miners.iter().all(|miner| miner.report().accepted > 0)
+    })
+    .await;
+    let sockets: Vec<_> = miners.iter().map(|miner| miner.report().local_address).collect();
+
+    for round in 1..=20 {
+        let (coin, pool) = if round % 2 == 0 { ("btc", &pool_a) } else { ("bch", &pool_b) };
+        let before = pool.report().accepted;
+        switcher.assign("alice", coin);
+        if freezes && round % 3 == 0 {
+            switcher.freeze_and_resume().await;
+        }
+        patiently(&format!("switch {round}: every miner mines {coin}"), || {
+            pool.report().accepted >= before + 200
+        })
+        .await;
+    }
+
+    for miner in &miners {
+        miner.pause(true);
+    }
+    patiently("all shares are answered", || {
+        miners.iter().all(|miner| miner.report().unanswered == 0)
+    })
+    .await;
+    let mut accepted = 0;
+    for (miner, socket) in miners.iter().zip(sockets) {
+        let report = miner.report();
+        assert!(report.connected && report.connections == 1, "{:?}", report.disconnects);
+        assert_eq!(report.local_address, socket);
+        assert!(report.adds_up(), "{report:?}");
+        assert_eq!(report.rejections, [], "no share is refused");
+        assert_eq!(report.violations, [] as [String; 0], "no message was not asked for");
+        accepted += report.accepted;
+    }
+    assert_eq!(accepted, pool_a.report().accepted + pool_b.report().accepted);
+    nothing_wrong_at(&pool_a);
+    nothing_wrong_at(&pool_b);
+    assert_eq!(switcher.metric("switcher_switches_total").await, 20.0 * 200.0);
+}
+
+fn nothing_wrong_at(pool: &Pool) {
+    assert_eq!(pool.report().violations, [] as [String; 0]);
+    assert_eq!(pool.report().refusals, []);
+    let _: Vec<ConnectionReport> = pool.connections();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_switch_twenty_times_between_pools_of_8_and_8() {
+    twenty_switches(8, 8, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_switch_twenty_times_between_pools_of_8_and_4() {
+    twenty_switches(8, 4, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_switch_twenty_times_between_pools_of_4_and_8() {
+    twenty_switches(4, 8, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_switch_twenty_times_between_pools_of_4_and_4() {
+    twenty_switches(4, 4, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn freezes_in_the_midst_of_switches_lose_nothing() {
+    twenty_switches(8, 4, true).await;
+}
