@@ -1,1 +1,19 @@
-//! Placeholder, replaced before the first release of this crate.
+//! Finding `id`, `method`, `params`, `result` and `error` in one Stratum line, and writing lines.
+//!
+//! The scan builds no tree and allocates nothing: it yields spans of the line. It checks as much as
+//! is needed to split the line for certain; what stands inside a nested value is only matched up to
+//! its closing bracket, because pools do send values that are not quite JSON and a proxy has no need
+//! to understand them. Knows nothing of any method.
+
+mod scan;
+mod value;
+mod write;
+
+pub use scan::{MAX_DEPTH, Message, ScanError, member, scan};
+pub use value::{
+    Elements, Members, elements, is_json, is_null, is_truthy, members, number, string, text,
+    unsigned,
+};
+pub use write::{
+    write_error, write_notification, write_reply, write_request, write_request_start, write_string,
+};

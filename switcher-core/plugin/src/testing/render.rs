@@ -16,6 +16,7 @@ pub(super) fn action(action: &Action, out: &Outbox, start: Millis, lines: &mut V
         Action::Identify { sub_account, worker } => {
             format!("identify {} {}", word(sub_account.as_str()), word(worker.as_str()))
         }
+        Action::Job(leg) => format!("job {leg}"),
         Action::Learn { leg, fact } => format!("learn {leg} {}", prose(fact)),
         Action::LegReady(leg, rung) => format!("ready {leg} {}", rung.label()),
         Action::LegRefused { leg, retry, why } => {

@@ -1,0 +1,202 @@
+//! What a miner may ask, and what it is answered without asking a pool.
+
+use std::borrow::Cow;
+
+use jsonrpc::{Message, elements, is_json, string, text, write_string};
+use switcher_plugin::{Action, Fault, FaultKind, Outbox, Side};
+
+use crate::leg::Ask;
+use crate::login::Login;
+use crate::raw::Raw;
+use crate::session::{Agent, BitcoinSession, Suggestion};
+use crate::version_rolling::{Configure, Masks};
+
+/// Longest id of a request that is taken; longer ones are not worth keeping.
+const MAX_ID: usize = 128;
+
+/// Longest agent that is kept, in bytes.
+const MAX_AGENT: usize = 256;
+
+/// Longest parameters of a suggestion that are kept.
+const MAX_SUGGESTION: usize = 256;
+
+impl BitcoinSession {
+    /// One object from the miner.
+    pub(crate) fn from_miner(
+        &mut self,
+        message: &Message<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let Some(method) = message.method else {
+            if message.result.is_none() && message.error.is_none() {
+                Self::disregard(out, Side::Downstream, FaultKind::BadParams);
+            }
+            // Answers to a pool's client.get_version and mining.ping: we have answered those.
+            return Ok(());
+        };
+        let Some(method) = string(method).map(String::from_utf8_lossy).or_else(|| text(method))
+        else {
+            Self::disregard(out, Side::Downstream, FaultKind::BadParams);
+            return Ok(());
+        };
+        let id = message.request_id().unwrap_or_default();
+        if id.len() > MAX_ID || !is_json_id(id) {
+            Self::disregard(out, Side::Downstream, FaultKind::BadParams);
+            return Ok(());
+        }
+        self.request(id, &method, message, out)
+    }
+
+    fn request(
+        &mut self,
+        id: &[u8],
+        method: &str,
+        message: &Message<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let params = message.params.unwrap_or_default();
+        match method {
+            "mining.submit" => self.submit(id, params, out),
+            "mining.authorize" => self.authorize(id, message, out),
+            "mining.subscribe" => self.subscribe(id, params, out),
+            "mining.configure" => self.configure(id, params, out),
+            "mining.extranonce.subscribe" => {
+                self.state.extranonce_subscribed = true;
+                self.grant(id, b"true", out)
+            }
+            "mining.suggest_difficulty" => self.suggest(id, false, params, out),
+            "mining.suggest_target" => self.suggest(id, true, params, out),
+            // Antminer's number of midstates and hash rates are of no use to a pool; sserver leaves
+            // them without an answer, which cgminer-like miners cope with less well than with one.
+            "mining.multi_version" | "mining.hashrate" | "eth_submitHashrate" => {
+                self.grant(id, b"true", out)
+            }
+            "mining.ping" => self.grant(id, b"\"pong\"", out),
+            // AxeOS answers a ping so.
+            "pong" | "mining.pong" => Ok(()),
+            "agent.get_capabilities" => self.grant(id, b"{\"capabilities\":[]}", out),
+            "mining.get_transactions" => self.deny(id, 20, "Not supported", out),
+            // BIP 310 is its successor because it has no answer; it is always sent without an id.
+            "mining.capabilities" if id.is_empty() => Ok(()),
+            "mining.bye" | "mining.term" => {
+                out.push(Action::Close { why: "the miner said so".into() });
+                Ok(())
+            }
+            _ => self.pass_on(id, method, params, out),
+        }
+    }
+
+    /// `mining.subscribe`: answered before it is known which pool it will be. A second one gets the
+    /// same answer. The session id that a miner brings along is often one of another pool, or the
+    /// one printed in the first description of Stratum; it is not looked at.
+    fn subscribe(&mut self, id: &[u8], params: &[u8], out: &mut Outbox) -> Result<(), Fault> {
+        if self.state.agent == Agent::Silent {
+            self.state.agent = match elements(params).next().map(text) {
+                Some(Some(agent)) => Agent::Named(shortened(agent)),
+                Some(None) => Agent::Odd,
+                None => Agent::Silent,
+            };
+        }
+        let own = self.own();
+        let session_id = self.state.session_id.clone();
+        let mut result = Vec::with_capacity(160);
+        result.extend_from_slice(b"[[[\"mining.set_difficulty\",");
+        write_string(&mut result, &session_id);
+        result.extend_from_slice(b"],[\"mining.notify\",");
+        write_string(&mut result, &session_id);
+        result.extend_from_slice(b"]],\"");
+        own.write_hex(&mut result);
+        result.extend_from_slice(b"\",");
+        result.extend_from_slice(own.size2().to_string().as_bytes());
+        result.push(b']');
+        self.grant(id, &result, out)?;
+
+        let is_first = !std::mem::replace(&mut self.state.subscribed, true);
+        if let (true, Some(active)) = (is_first, self.state.active) {
+            // It has logged in before it subscribed, and its leg has work for it already.
+            self.push_work(active, false, out);
+        }
+        Ok(())
+    }
+
+    /// `mining.configure`: answered before it is known which pool it will be.
+    fn configure(&mut self, id: &[u8], params: &[u8], out: &mut Outbox) -> Result<(), Fault> {
+        let Some(configure) = Configure::read(params) else {
+            Self::disregard(out, Side::Downstream, FaultKind::BadParams);
+            return self.deny(id, 27, "Illegal params", out);
+        };
+        self.state.extranonce_subscribed |= configure.extranonce_subscribe;
+        let mut told = configure.mask.unwrap_or(0) & self.terms.version_mask;
+        if let Some(active) = self.state.active {
+            // Its pool was asked for what the miner wanted by then; there is no asking twice.
+            told &= self.leg(active).map_or(0, |leg| leg.mask);
+        }
+        if let Some(asked) = configure.mask {
+            self.state.masks = (told != 0).then_some(Masks { asked, told, current: told });
+        }
+        let mut result = Vec::new();
+        configure.write_result(told, &mut result);
+        self.grant(id, &result, out)
+    }
+
+    /// `mining.suggest_difficulty` and `mining.suggest_target`: for the pool of now and all later.
+    fn suggest(
+        &mut self,
+        id: &[u8],
+        target: bool,
+        params: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let is_fine =
+            params.first() == Some(&b'[') && params.len() <= MAX_SUGGESTION && is_json(params);
+        if !is_fine {
+            Self::disregard(out, Side::Downstream, FaultKind::BadParams);
+            return self.deny(id, 27, "Illegal params", out);
+        }
+        let params = Raw::of(params);
+        self.state.suggestion = Some(Box::new(Suggestion { target, params }));
+        if let Some(active) = self.state.active {
+            self.send_suggestion(active, out);
+        }
+        self.grant(id, b"true", out)
+    }
+
+    /// A method that only a pool may know.
+    fn pass_on(
+        &mut self,
+        id: &[u8],
+        method: &str,
+        params: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let active = self.state.active.filter(|_| self.state.login == Login::Done);
+        let params = if params.is_empty() { b"[]" } else { params };
+        let Some(leg) = active.and_then(|active| self.leg(active)).filter(|_| is_json(params))
+        else {
+            return self.deny(id, 20, "Not supported", out);
+        };
+        if id.is_empty() {
+            // Nobody waits for an answer, so nobody will miss it.
+            return Ok(());
+        }
+        if !leg.has_room() {
+            Self::disregard(out, Side::Downstream, FaultKind::Excess);
+            return self.deny(id, 20, "Too many requests", out);
+        }
+        Self::ask(leg, Ask::Relay, id, method, out, |arena| arena.extend_from_slice(params));
+        Ok(())
+    }
+}
+
+/// Whether an id may be echoed: nothing, or JSON.
+fn is_json_id(id: &[u8]) -> bool {
+    id.iter().all(u8::is_ascii_digit) || is_json(id)
+}
+
+fn shortened(agent: Cow<'_, str>) -> Box<str> {
+    let mut agent = agent.into_owned();
+    while agent.len() > MAX_AGENT {
+        agent.pop();
+    }
+    agent.into()
+}

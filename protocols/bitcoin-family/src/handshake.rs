@@ -1,0 +1,422 @@
+//! From a new connection to a leg that can serve: configure, subscribe, authorize, replayed workers,
+//! and what must have come before the miner may be cut over.
+
+use std::net::IpAddr;
+
+use jsonrpc::{Message, is_truthy, write_string};
+use switcher_plugin::{Action, LegId, Millis, Outbox, Profile, Retry, Rung};
+
+use crate::extranonce::Theirs;
+use crate::leg::{Ask, Epoch, Leg, Welcome};
+use crate::login::Login;
+use crate::options::Known;
+use crate::profile::{Fact, OWN_AGENT, PoolTerms, name_hash};
+use crate::quirks::Quirks;
+use crate::raw::Raw;
+use crate::session::{Agent, BitcoinSession};
+use crate::submits::{is_positive, plain_answer};
+use crate::version_rolling::{DEFAULT_MASK, write_mask};
+
+/// How long a difficulty is waited for after the first job of a leg; then it is SV1's default.
+const DIFFICULTY_WAIT_MS: u64 = 2_000;
+
+/// SV1's difficulty of a connection on which none was set.
+const DEFAULT_DIFFICULTY: f64 = 1.0;
+
+/// What the original calls itself towards sserver if the miner names no agent.
+const ECHO_AGENT: &str = "stratumSwitcher";
+
+impl BitcoinSession {
+    /// `Input::LegUp`.
+    pub(crate) fn leg_up(&mut self, id: LegId, profile: &Profile, out: &mut Outbox) {
+        let terms = match PoolTerms::read(profile) {
+            Ok(terms) => terms,
+            Err(why) => return self.refuse_leg(id, Retry::Permanent, &why, out),
+        };
+        if self.state.workers.is_empty() && !self.state.probe {
+            return self.refuse_leg(id, Retry::Later, "the miner has not logged in", out);
+        }
+        let mut leg = Leg::new(id, profile.clone(), terms.echo);
+        let mask = match self.state.masks {
+            Some(masks) => Some(masks.asked),
+            None => self.state.probe.then_some(DEFAULT_MASK),
+        };
+        if let Some(mask) = mask {
+            Self::ask(&mut leg, Ask::Configure, b"", "mining.configure", out, |arena| {
+                arena.extend_from_slice(b"[[\"version-rolling\"],{\"version-rolling.mask\":");
+                write_mask(arena, mask);
+                arena.extend_from_slice(b"}]");
+            });
+        }
+        Self::ask(&mut leg, Ask::Subscribe, b"", "mining.subscribe", out, |arena| {
+            self.write_subscribe(&terms, arena);
+        });
+        self.state.legs.reserve_exact(1);
+        self.state.legs.push(leg);
+        if terms.pipeline && !self.state.probe {
+            self.send_authorize(id, &terms, out);
+        }
+    }
+
+    /// The agent for everyone, and for pools configured as sserver the extranonce1 that we propose
+    /// and the miner's address. A stranger's pool is never told an address.
+    fn write_subscribe(&self, terms: &PoolTerms, arena: &mut Vec<u8>) {
+        arena.push(b'[');
+        match &self.state.agent {
+            _ if self.state.probe => write_string(arena, &terms.probe.agent),
+            Agent::Named(agent) => write_string(arena, agent),
+            Agent::Odd if terms.echo => write_string(arena, ""),
+            Agent::Silent if terms.echo => write_string(arena, ECHO_AGENT),
+            Agent::Odd | Agent::Silent => write_string(arena, OWN_AGENT),
+        }
+        if terms.echo {
+            let ip = match self.peer.map(|peer| peer.to_canonical()) {
+                Some(IpAddr::V4(ip)) => u32::from(ip),
+                Some(IpAddr::V6(_)) | None => 0,
+            };
+            let proposal = format!(",\"{:08x}\",{ip}", self.state.short_id);
+            arena.extend_from_slice(proposal.as_bytes());
+        }
+        arena.push(b']');
+    }
+
+    /// Authorizes the first worker.
+    fn send_authorize(&mut self, id: LegId, terms: &PoolTerms, out: &mut Outbox) {
+        if self.state.probe {
+            let Some(user) = terms.probe.user.clone() else { return };
+            let Some(leg) = self.leg(id) else { return };
+            Self::ask(leg, Ask::Authorize, b"", "mining.authorize", out, |arena| {
+                arena.push(b'[');
+                write_string(arena, &user);
+                arena.push(b',');
+                write_string(arena, &terms.probe.password);
+                arena.push(b']');
+            });
+            return;
+        }
+        self.authorize_worker(id, 0, Ask::Authorize, b"", terms, out);
+    }
+
+    /// Authorizes a worker behind the first on `leg`; the miner waits for the answer if it has asked.
+    pub(crate) fn send_worker(
+        &mut self,
+        leg: LegId,
+        at: usize,
+        waiting: Option<Raw>,
+        out: &mut Outbox,
+    ) {
+        let Ok(place) = u8::try_from(at) else { return };
+        let Some(terms) = self.leg(leg).and_then(|leg| PoolTerms::read(&leg.profile).ok()) else {
+            return;
+        };
+        let ask = if waiting.is_some() { Ask::Worker(place) } else { Ask::Replay(place) };
+        let miner_id = waiting.unwrap_or_default();
+        self.authorize_worker(leg, at, ask, &miner_id.0, &terms, out);
+    }
+
+    fn authorize_worker(
+        &mut self,
+        leg: LegId,
+        at: usize,
+        ask: Ask,
+        miner_id: &[u8],
+        terms: &PoolTerms,
+        out: &mut Outbox,
+    ) {
+        let Self { state, .. } = self;
+        let Some(worker) = state.workers.get(at) else { return };
+        let Some(leg) = state.legs.iter_mut().find(|other| other.id == leg) else { return };
+        let (name, canonical) = (worker.name.as_str(), state.canonical.as_deref());
+        let renamed = Self::renamed(terms, name, canonical, leg.flags.suffixed);
+        Self::ask(leg, ask, miner_id, "mining.authorize", out, |arena| {
+            arena.push(b'[');
+            write_string(arena, renamed.as_deref().unwrap_or(name));
+            if let Some(password) = terms.password(name, canonical) {
+                arena.push(b',');
+                write_string(arena, &password);
+            } else if !worker.password.is_empty() {
+                arena.push(b',');
+                arena.extend_from_slice(&worker.password.0);
+            }
+            arena.push(b']');
+        });
+        leg.workers_sent |= 1 << at;
+        if renamed.is_some() || leg.names.len() > at {
+            // Workers in front that keep their name must have a place, too.
+            for before in leg.names.len()..=at {
+                let name = state.workers.get(before).map_or("", |worker| worker.name.as_str());
+                let name = terms.user(name, canonical, leg.flags.suffixed);
+                leg.names.push(name.into());
+            }
+            if let (Some(place), Some(renamed)) = (leg.names.get_mut(at), renamed) {
+                *place = renamed;
+            }
+        }
+    }
+
+    /// The answer to our subscribe.
+    pub(crate) fn subscribe_answered(
+        &mut self,
+        now: Millis,
+        leg_id: LegId,
+        message: &Message<'_>,
+        out: &mut Outbox,
+    ) {
+        let refused = message.error.is_some_and(is_truthy);
+        let theirs = if refused {
+            let (_, error) = plain_answer(message);
+            Err(format!("the pool refuses to subscribe: {}", String::from_utf8_lossy(&error)))
+        } else {
+            Theirs::of_subscribe(message.result.unwrap_or_default())
+        };
+        let theirs = match theirs {
+            Ok(theirs) => theirs,
+            Err(why) => return self.refuse_leg(leg_id, Retry::Later, &why, out),
+        };
+        if !self.state.probe {
+            let own = self.own();
+            if let Err(why) = theirs.rung(own) {
+                // Its sizes are worth knowing even so: later sessions may leave room.
+                self.learn(leg_id, &theirs, out);
+                return self.refuse_leg(leg_id, Retry::Permanent, &why, out);
+            }
+        }
+        let tag = self.new_tag();
+        let Some(leg) = self.leg(leg_id) else { return };
+        leg.start_epoch(Epoch { tag, theirs });
+        let asked = |ask: Ask| leg.outstanding.iter().any(|asked| asked.ask == ask);
+        let needs_login = !leg.flags.authorized && !asked(Ask::Authorize);
+        let Ok(terms) = PoolTerms::read(&leg.profile) else { return };
+        if self.state.probe && terms.probe.user.is_none() {
+            return self.finish_probe(leg_id, out);
+        }
+        if needs_login {
+            self.send_authorize(leg_id, &terms, out);
+        }
+        self.ready_if_complete(now, leg_id, out);
+    }
+
+    /// The answer to the first worker's authorize.
+    pub(crate) fn authorize_answered(
+        &mut self,
+        now: Millis,
+        leg_id: LegId,
+        message: &Message<'_>,
+        out: &mut Outbox,
+    ) {
+        if self.state.probe {
+            return self.finish_probe(leg_id, out);
+        }
+        if !is_positive(message) {
+            return self.authorize_refused(leg_id, message, out);
+        }
+        let (result, error) = plain_answer(message);
+        let Some(leg) = self.leg(leg_id) else { return };
+        leg.flags.authorized = true;
+        if (&*result, &*error) != (b"true", b"null") {
+            let (result, error) = (Raw(result.into()), Raw(error.into()));
+            leg.welcome = Some(Box::new(Welcome { result, error }));
+        }
+        self.send_suggestion(leg_id, out);
+        let accepted: Vec<usize> = self
+            .state
+            .workers
+            .iter()
+            .enumerate()
+            .skip(1)
+            .filter_map(|(at, worker)| worker.accepted.then_some(at))
+            .collect();
+        for at in accepted {
+            self.send_worker(leg_id, at, None, out);
+        }
+        self.ready_if_complete(now, leg_id, out);
+    }
+
+    fn authorize_refused(&mut self, leg_id: LegId, message: &Message<'_>, out: &mut Outbox) {
+        let Some(leg) = self.leg(leg_id) else { return };
+        if leg.flags.echo && !leg.flags.suffixed {
+            // The original's second try; only sserver knows sub-accounts by a suffix, elsewhere it
+            // would be a stranger's name.
+            leg.flags.suffixed = true;
+            leg.names = Vec::new();
+            if let Ok(terms) = PoolTerms::read(&leg.profile) {
+                self.send_authorize(leg_id, &terms, out);
+            }
+            return;
+        }
+        let (result, error) = plain_answer(message);
+        let shown = String::from_utf8_lossy(&error).into_owned();
+        let why = format!("the pool refuses the user: {shown}");
+        if self.state.login.held().is_some() {
+            self.answer_login(&result, &error, Login::None, out);
+            self.forget_login();
+            self.refuse_leg(leg_id, Retry::Login, &why, out);
+        } else {
+            self.refuse_leg(leg_id, Retry::User, &why, out);
+        }
+    }
+
+    /// Passes the miner's wish for a difficulty on, if it has one.
+    pub(crate) fn send_suggestion(&mut self, leg_id: LegId, out: &mut Outbox) {
+        let Self { state, .. } = self;
+        let Some(suggestion) = &state.suggestion else { return };
+        let Some(leg) = state.legs.iter_mut().find(|leg| leg.id == leg_id) else { return };
+        if !leg.has_room() {
+            return;
+        }
+        let method =
+            if suggestion.target { "mining.suggest_target" } else { "mining.suggest_difficulty" };
+        Self::ask(leg, Ask::Ignore, b"", method, out, |arena| {
+            arena.extend_from_slice(&suggestion.params.0);
+        });
+    }
+
+    /// Says that the leg is ready, as soon as nothing is missing.
+    pub(crate) fn ready_if_complete(&mut self, now: Millis, leg_id: LegId, out: &mut Outbox) {
+        let own = self.own();
+        let is_first = !self.state.cut_once;
+        let is_active = self.state.active == Some(leg_id);
+        let Some(leg) = self.leg(leg_id) else { return };
+        let Some(rung) = leg.rung(own) else { return };
+        let flags = leg.flags;
+        if is_active
+            || !flags.authorized
+            || flags.announced
+            || flags.unfit
+            || (leg.is_replaying() && !flags.served)
+        {
+            return;
+        }
+        if !is_first {
+            if leg.job.is_none() {
+                return;
+            }
+            let waits_until = leg.job_at.plus(DIFFICULTY_WAIT_MS);
+            if leg.difficulty.is_none() && now < waits_until {
+                self.wake_when_needed(now, out);
+                return;
+            }
+        }
+        self.announce(leg_id, rung, out);
+    }
+
+    fn announce(&mut self, leg_id: LegId, rung: Rung, out: &mut Outbox) {
+        let is_first = !self.state.cut_once;
+        let (mask, theirs) = match self.leg(leg_id) {
+            Some(leg) => (leg.mask, leg.epoch.map(|epoch| epoch.theirs)),
+            None => return,
+        };
+        if let Some(theirs) = theirs {
+            self.learn(leg_id, &theirs, out);
+        }
+        if let Some(masks) = self.state.masks
+            && !is_first
+            && masks.current & !mask != 0
+            && !self.obeys_version_mask()
+        {
+            let (current, allowed) = (masks.current, mask & masks.told);
+            let why = format!(
+                "version mask: the miner rolls {current:08x}, the pool allows {allowed:08x}, and \
+                 the miner is not known to obey mining.set_version_mask"
+            );
+            if self.leg(leg_id).is_some_and(|leg| leg.flags.served) {
+                return;
+            }
+            return self.refuse_leg(leg_id, Retry::Permanent, &why, out);
+        }
+        if let Some(leg) = self.leg(leg_id) {
+            leg.flags.announced = true;
+        }
+        out.push(Action::LegReady(leg_id, rung));
+    }
+
+    fn obeys_version_mask(&self) -> bool {
+        match &self.state.agent {
+            Agent::Named(agent) => Quirks::of(agent).obeys_version_mask,
+            Agent::Odd | Agent::Silent => false,
+        }
+    }
+
+    /// `Input::Wake`.
+    pub(crate) fn wake(&mut self, now: Millis, out: &mut Outbox) {
+        let ids: Vec<LegId> = self.state.legs.iter().map(|leg| leg.id).collect();
+        for id in ids {
+            self.ready_if_complete(now, id, out);
+        }
+    }
+
+    /// Asks to be woken when the first leg stops waiting for its difficulty.
+    fn wake_when_needed(&self, now: Millis, out: &mut Outbox) {
+        let waiting =
+            self.state.legs.iter().filter(|leg| {
+                leg.job.is_some() && leg.difficulty.is_none() && !leg.flags.announced
+            });
+        let times = waiting.map(|leg| leg.job_at.plus(DIFFICULTY_WAIT_MS));
+        if let Some(time) = times.filter(|time| *time > now).min() {
+            out.push(Action::WakeAt(time));
+        }
+    }
+
+    /// The difficulty that is in force for the leg's job. A later one counts if there was none: to
+    /// mine a job with too high a difficulty loses nothing, the reverse is a flood.
+    pub(crate) fn difficulty_of_job(leg: &Leg) -> Option<f64> {
+        leg.job_difficulty.or(leg.difficulty)
+    }
+
+    /// As [`Self::difficulty_of_job`], with SV1's default.
+    pub(crate) fn difficulty_or_default(leg: &Leg) -> f64 {
+        Self::difficulty_of_job(leg).unwrap_or(DEFAULT_DIFFICULTY)
+    }
+
+    /// Reports a pool's sizes and mask if they are news.
+    fn learn(&mut self, leg_id: LegId, theirs: &Theirs, out: &mut Outbox) {
+        let asked = match self.state.masks {
+            Some(masks) => masks.asked,
+            None if self.state.probe => DEFAULT_MASK,
+            None => 0,
+        };
+        let Some(leg) = self.leg(leg_id) else { return };
+        let Ok(terms) = PoolTerms::read(&leg.profile) else { return };
+        // What a miner is granted says something about the pool only if it has asked for all.
+        let is_answered = leg.outstanding.iter().all(|asked| asked.ask != Ask::Configure);
+        let asked_all = asked & DEFAULT_MASK == DEFAULT_MASK;
+        let mask = (asked_all && is_answered).then_some(leg.mask & DEFAULT_MASK);
+        let pool = name_hash(&terms.pool);
+        let known = self.terms.known.iter().position(|known| known.pool == pool);
+        let before = known.and_then(|at| self.terms.known.get(at)).map(|known| known.fact);
+        let fact = Fact {
+            extranonce1_size: u8::try_from(theirs.len()).unwrap_or(u8::MAX),
+            extranonce2_size: theirs.size2(),
+            version_mask: mask.or(before.and_then(|before| before.version_mask)),
+        };
+        if before == Some(fact) {
+            return;
+        }
+        match known.and_then(|at| self.terms.known.get_mut(at)) {
+            Some(known) => known.fact = fact,
+            None => {
+                let mut all = std::mem::take(&mut self.terms.known).into_vec();
+                all.push(Known { pool, fact });
+                self.terms.known = all.into();
+            }
+        }
+        out.push(Action::Learn { leg: leg_id, fact: fact.to_json().into() });
+    }
+
+    fn finish_probe(&mut self, leg_id: LegId, out: &mut Outbox) {
+        let theirs = self.leg(leg_id).and_then(|leg| leg.epoch).map(|epoch| epoch.theirs);
+        if let Some(theirs) = theirs {
+            self.learn(leg_id, &theirs, out);
+        }
+        out.push(Action::Close { why: "the probe has seen enough".into() });
+    }
+
+    /// Gives a leg up that has not served.
+    pub(crate) fn refuse_leg(&mut self, leg: LegId, retry: Retry, why: &str, out: &mut Outbox) {
+        self.state.legs.retain(|other| other.id != leg);
+        out.push(Action::LegRefused { leg, retry, why: why.into() });
+        if self.state.probe {
+            out.push(Action::Close { why: "the probe was refused".into() });
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Job lines: reading what a pool sends and writing what the miner gets. Only the job id, the first
+//! half of the coinbase and, on a switch, time and the clean flag differ; everything else is copied.
+
+use jsonrpc::{elements, string};
+
+/// The parameters of a `mining.notify`, as spans of its line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Notify<'a> {
+    job_id: &'a [u8],
+    previous_hash: &'a [u8],
+    coinbase1: &'a [u8],
+    coinbase2: &'a [u8],
+    branches: &'a [u8],
+    version: &'a [u8],
+    bits: &'a [u8],
+    time: &'a [u8],
+    clean_jobs: bool,
+}
+
+/// How many different tags there are.
+pub(crate) const TAGS: u16 = 36 * 36;
+
+/// Digits of a tag.
+pub(crate) const TAG_LEN: usize = 2;
+
+/// What becomes of a job on its way down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Put in front of the job id.
+    pub(crate) tag: u16,
+    /// Tell the miner to drop older jobs, whatever the pool says.
+    pub(crate) force_clean: bool,
+    /// Seconds to add to the time.
+    pub(crate) later: u32,
+}
+
+impl<'a> Notify<'a> {
+    /// Reads the parameters. Contents are not checked: a job that makes no sense is between the pool
+    /// and the miner.
+    pub(crate) fn read(params: &'a [u8]) -> Option<Self> {
+        let mut parts = elements(params);
+        let job_id = string(parts.next()?)?;
+        let mut text = || string(parts.next()?);
+        let (previous_hash, coinbase1, coinbase2) = (text()?, text()?, text()?);
+        let branches = parts.next().filter(|branches| branches.first() == Some(&b'['))?;
+        let mut text = || string(parts.next()?);
+        let (version, bits, time) = (text()?, text()?, text()?);
+        // Some pools write the flag as text and some leave it out; then it is safe to say yes.
+        let clean_jobs =
+            parts.next().is_none_or(|flag| flag == b"true" || string(flag) == Some(b"true"));
+        Some(Self {
+            job_id,
+            previous_hash,
+            coinbase1,
+            coinbase2,
+            branches,
+            version,
+            bits,
+            time,
+            clean_jobs,
+        })
+    }
+
+    /// Appends the line for the miner. `insert` appends what comes behind the first half of the
+    /// coinbase.
+    pub(crate) fn write(
+        &self,
+        changes: Changes,
+        insert: impl FnOnce(&mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) {
+        out.extend_from_slice(b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"");
+        write_tag(out, changes.tag);
+        for field in [self.job_id, self.previous_hash] {
+            out.extend_from_slice(field);
+            out.extend_from_slice(b"\",\"");
+        }
+        out.extend_from_slice(self.coinbase1);
+        insert(out);
+        out.extend_from_slice(b"\",\"");
+        out.extend_from_slice(self.coinbase2);
+        out.extend_from_slice(b"\",");
+        out.extend_from_slice(self.branches);
+        for field in [self.version, self.bits] {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(field);
+            out.push(b'"');
+        }
+        out.extend_from_slice(b",\"");
+        match (changes.later, self.seconds()) {
+            (1.., Some(seconds)) => {
+                let later = seconds.saturating_add(changes.later);
+                out.extend_from_slice(format!("{later:08x}").as_bytes());
+            }
+            _ => out.extend_from_slice(self.time),
+        }
+        let clean = changes.force_clean || self.clean_jobs;
+        out.extend_from_slice(if clean { b"\",true]}\n" } else { b"\",false]}\n" });
+    }
+
+    fn seconds(&self) -> Option<u32> {
+        u32::from_str_radix(std::str::from_utf8(self.time).ok()?, 16).ok()
+    }
+}
+
+/// Appends the two digits of a tag.
+fn write_tag(out: &mut Vec<u8>, tag: u16) {
+    for digit in [tag / 36 % 36, tag % 36] {
+        let digit = char::from_digit(u32::from(digit), 36).unwrap_or('0');
+        out.push(u8::try_from(digit).unwrap_or(b'0'));
+    }
+}
+
+/// The tag in front of a job id, and the id as its pool knows it.
+pub(crate) fn split_tag(job_id: &[u8]) -> Option<(u16, &[u8])> {
+    let (tag, job_id) = job_id.split_at_checked(TAG_LEN)?;
+    let mut value = 0;
+    for &byte in tag {
+        if byte.is_ascii_uppercase() {
+            return None;
+        }
+        value = value * 36 + u16::try_from(char::from(byte).to_digit(36)?).ok()?;
+    }
+    Some((value, job_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARAMS: &[u8] =
+        br#"["4","aa","01","02",["bb", "cc"],"20000000","207fffff","5cb6dda8",false]"#;
+
+    fn written(params: &[u8], changes: Changes, insert: &str) -> String {
+        let mut out = Vec::new();
+        let notify = Notify::read(params).unwrap();
+        notify.write(changes, |out| out.extend_from_slice(insert.as_bytes()), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_job_goes_down_with_its_tag_and_the_pools_extranonce() {
+        let changes = Changes { tag: 37, force_clean: false, later: 0 };
+
+        assert_eq!(
+            written(PARAMS, changes, "ff"),
+            "{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"114\",\"aa\",\"01ff\",\"02\",\
+             [\"bb\", \"cc\"],\"20000000\",\"207fffff\",\"5cb6dda8\",false]}\n"
+        );
+    }
+
+    #[test]
+    fn a_job_that_is_sent_again_is_clean_and_later() {
+        let changes = Changes { tag: 0, force_clean: true, later: 0x58 };
+
+        assert!(written(PARAMS, changes, "").ends_with("\"5cb6de00\",true]}\n"));
+    }
+
+    #[test]
+    fn a_job_without_the_clean_flag_is_clean() {
+        let changes = Changes { tag: 0, force_clean: false, later: 0 };
+        for flag in ["", ",true", ",\"true\""] {
+            let params =
+                format!(r#"["4","aa","01","02",[],"20000000","207fffff","5cb6dda8"{flag}]"#);
+
+            assert!(written(params.as_bytes(), changes, "").ends_with(",true]}\n"));
+        }
+    }
+
+    #[test]
+    fn lines_without_the_fields_of_a_job_are_refused() {
+        for params in [
+            "[]",
+            "{}",
+            r#"["bf"]"#,
+            r#"["4","aa","01","02","bb","20000000","207fffff","5cb6dda8",true]"#,
+            r#"[4,"aa","01","02",[],"20000000","207fffff","5cb6dda8",true]"#,
+        ] {
+            assert!(Notify::read(params.as_bytes()).is_none(), "{params}");
+        }
+    }
+
+    #[test]
+    fn a_tag_comes_back() {
+        for tag in 0..TAGS {
+            let mut id = Vec::new();
+            write_tag(&mut id, tag);
+            id.extend_from_slice(b"bf");
+
+            assert_eq!(split_tag(&id), Some((tag, &b"bf"[..])));
+        }
+        for id in [&b""[..], b"1", b"A0bf", b"-1bf", b"\xff\xffbf"] {
+            assert_eq!(split_tag(id), None);
+        }
+    }
+}

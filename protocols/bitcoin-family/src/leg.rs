@@ -1,0 +1,274 @@
+//! What is known about one pool connection: how far its handshake is, its extranonce, its latest job
+//! and the requests that it has not answered. Decides nothing about the session.
+
+use serde::{Deserialize, Serialize};
+use switcher_plugin::{LegId, Millis, Profile, Rung};
+
+use crate::extranonce::{Own, Theirs};
+use crate::raw::{Line, Raw};
+
+/// Most requests that may be outstanding at one pool.
+pub(crate) const MAX_OUTSTANDING: usize = 256;
+
+/// Most extranonces of the past that late shares may still refer to.
+const MAX_OLDER_EPOCHS: usize = 7;
+
+/// Ids of the handshake requests at an echo pool, where they go up as the original's texts.
+pub(crate) const TEXT_IDS: [(u32, &[u8]); 3] =
+    [(u32::MAX, b"\"configure\""), (u32::MAX - 1, b"\"subscribe\""), (u32::MAX - 2, b"\"auth\"")];
+
+/// One connection to a pool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Leg {
+    pub(crate) id: LegId,
+    pub(crate) profile: Profile,
+    pub(crate) flags: Flags,
+    /// The id of the next request.
+    pub(crate) next_id: u32,
+    /// Version bits that the pool allows; 0 until it has allowed any.
+    pub(crate) mask: u32,
+    /// The latest difficulty that the pool has set.
+    pub(crate) difficulty: Option<f64>,
+    /// The difficulty that was in force when the latest job came.
+    pub(crate) job_difficulty: Option<f64>,
+    /// The latest job, as the pool sent it.
+    pub(crate) job: Option<Line>,
+    /// When it came.
+    pub(crate) job_at: Millis,
+    /// Seconds added to its time when the miner got it last; `None` if the miner never got it.
+    pub(crate) job_sent_later: Option<u32>,
+    /// Under which extranonce the latest job is mined; `None` until subscribe was answered.
+    pub(crate) epoch: Option<Epoch>,
+    /// The extranonce from the next job on, if the pool has set another.
+    pub(crate) next: Option<Theirs>,
+    /// Epochs of earlier jobs, oldest first.
+    pub(crate) older: Vec<Epoch>,
+    pub(crate) outstanding: Vec<Outstanding>,
+    /// Which workers were sent up, by their place in the session's list.
+    pub(crate) workers_sent: u64,
+    /// The workers' names as the pool knows them, by place; empty if they are the miner's.
+    pub(crate) names: Vec<Box<str>>,
+    /// The pool's answer to authorize, for the miner, if it is not plainly `true`.
+    pub(crate) welcome: Option<Box<Welcome>>,
+}
+
+/// Yes and no about a leg.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, all combinations occur")]
+pub(crate) struct Flags {
+    /// Its pool is configured as one that adopts our extranonce.
+    pub(crate) echo: bool,
+    /// The name is tried with its suffix.
+    pub(crate) suffixed: bool,
+    /// The pool has accepted the first worker.
+    pub(crate) authorized: bool,
+    /// `LegReady` was said, and it was not cut over to it since.
+    pub(crate) announced: bool,
+    /// It has served the miner, or does.
+    pub(crate) served: bool,
+    /// It can serve no longer; it stays for the answers it owes.
+    pub(crate) unfit: bool,
+}
+
+/// Result and error of an answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    pub(crate) result: Raw,
+    pub(crate) error: Raw,
+}
+
+/// The jobs of one leg that share a tag and an extranonce.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Epoch {
+    pub(crate) tag: u16,
+    pub(crate) theirs: Theirs,
+}
+
+/// A request that the pool has not answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Outstanding {
+    pub(crate) id: u32,
+    pub(crate) ask: Ask,
+    /// The miner's id; empty if the miner does not wait for the answer.
+    pub(crate) miner_id: Raw,
+    /// Of a share: the difficulty of its job.
+    pub(crate) difficulty: f64,
+}
+
+/// What was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ask {
+    /// The first worker's authorize.
+    Authorize,
+    Configure,
+    /// Something whose answer nobody waits for.
+    Ignore,
+    /// A request of the miner that is passed on.
+    Relay,
+    /// The authorize of a worker that another leg has accepted.
+    Replay(u8),
+    Share,
+    Subscribe,
+    /// The authorize of a further worker.
+    Worker(u8),
+}
+
+impl Leg {
+    pub(crate) fn new(id: LegId, profile: Profile, echo: bool) -> Self {
+        Self {
+            id,
+            profile,
+            flags: Flags { echo, ..Flags::default() },
+            next_id: 1,
+            mask: 0,
+            difficulty: None,
+            job_difficulty: None,
+            job: None,
+            job_at: Millis(0),
+            job_sent_later: None,
+            epoch: None,
+            next: None,
+            older: Vec::new(),
+            outstanding: Vec::new(),
+            workers_sent: 0,
+            names: Vec::new(),
+            welcome: None,
+        }
+    }
+
+    /// Books a request and returns its id. There is always room for what the handshake needs;
+    /// whoever passes something on for the miner asks [`Leg::has_room`] first.
+    pub(crate) fn ask(&mut self, ask: Ask, miner_id: &[u8], difficulty: f64) -> u32 {
+        let text_id = match ask {
+            Ask::Configure => Some(0),
+            Ask::Subscribe => Some(1),
+            Ask::Authorize => Some(2),
+            _ => None,
+        };
+        let text_id = text_id.filter(|_| self.flags.echo).and_then(|at: usize| TEXT_IDS.get(at));
+        let id = text_id.map_or(self.next_id, |(id, _)| *id);
+        if text_id.is_none() {
+            self.next_id = self.next_id.wrapping_add(1) % (u32::MAX - 2);
+        }
+        self.outstanding.push(Outstanding { id, ask, miner_id: Raw::of(miner_id), difficulty });
+        id
+    }
+
+    /// Whether a request of the miner may be passed on.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outstanding.len() < MAX_OUTSTANDING
+    }
+
+    /// Takes the request that an answer with this id belongs to.
+    pub(crate) fn answered(&mut self, id: &[u8]) -> Option<Outstanding> {
+        let id = read_id(id)?;
+        let at = self.outstanding.iter().position(|asked| asked.id == id)?;
+        let asked = self.outstanding.remove(at);
+        if self.outstanding.is_empty() {
+            self.outstanding = Vec::new();
+        }
+        Some(asked)
+    }
+
+    /// Whether answers are missing that must be there before the leg can serve.
+    pub(crate) fn is_replaying(&self) -> bool {
+        self.outstanding.iter().any(|asked| matches!(asked.ask, Ask::Replay(_)))
+    }
+
+    /// The extranonce of the epoch with this tag.
+    pub(crate) fn epoch(&self, tag: u16) -> Option<&Epoch> {
+        self.epoch.iter().chain(&self.older).find(|epoch| epoch.tag == tag)
+    }
+
+    /// Starts an epoch; late shares of the one before are still understood.
+    pub(crate) fn start_epoch(&mut self, epoch: Epoch) {
+        if let Some(before) = self.epoch.replace(epoch) {
+            if self.older.len() == MAX_OLDER_EPOCHS {
+                self.older.remove(0);
+            }
+            self.older.push(before);
+        }
+    }
+
+    /// By which rung it serves a miner with this extranonce.
+    pub(crate) fn rung(&self, own: Own) -> Option<Rung> {
+        self.epoch.as_ref()?.theirs.rung(own).ok()
+    }
+
+    /// The difficulty of shares for the latest job, 0 if unknown.
+    pub(crate) fn share_difficulty(&self) -> f64 {
+        self.job_difficulty.or(self.difficulty).unwrap_or(0.0)
+    }
+
+    /// Whether the state is one that a leg can have; for state that was saved.
+    pub(crate) fn is_sound(&self) -> bool {
+        let mut epochs = self.epoch.iter().chain(&self.older).map(|epoch| &epoch.theirs);
+        epochs.all(Theirs::is_sound)
+            && self.next.iter().all(Theirs::is_sound)
+            && self.older.len() <= MAX_OLDER_EPOCHS
+            && self.outstanding.len() <= 2 * MAX_OUTSTANDING
+    }
+}
+
+/// Appends the id of a request.
+pub(crate) fn write_id(out: &mut Vec<u8>, id: u32) {
+    match TEXT_IDS.iter().find(|(number, _)| *number == id) {
+        Some((_, text)) => out.extend_from_slice(text),
+        None => out.extend_from_slice(id.to_string().as_bytes()),
+    }
+}
+
+fn read_id(id: &[u8]) -> Option<u32> {
+    if let Some((number, _)) = TEXT_IDS.iter().find(|(_, text)| *text == id) {
+        return Some(*number);
+    }
+    let digits = id.iter().all(u8::is_ascii_digit);
+    let number = digits.then(|| std::str::from_utf8(id).ok()?.parse().ok()).flatten();
+    number.filter(|number| TEXT_IDS.iter().all(|(text, _)| text != number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(echo: bool) -> Leg {
+        Leg::new(LegId(1), Profile(b"{}"[..].into()), echo)
+    }
+
+    #[test]
+    fn answers_find_their_request_once() {
+        let mut leg = leg(false);
+        let id = leg.ask(Ask::Share, b"4", 1.0);
+
+        assert_eq!(leg.answered(b"2").map(|asked| asked.id), None);
+        assert_eq!(leg.answered(b"1").map(|asked| asked.miner_id), Some(Raw::of(b"4")));
+        assert_eq!(leg.answered(b"1").map(|asked| asked.id), None);
+        assert_eq!(id, 1);
+    }
+
+    #[test]
+    fn handshake_ids_are_texts_at_echo_pools_only() {
+        let mut echo = leg(true);
+        echo.ask(Ask::Authorize, b"", 0.0);
+        assert!(echo.answered(b"\"auth\"").is_some());
+
+        let mut own = leg(false);
+        own.ask(Ask::Authorize, b"", 0.0);
+        assert!(own.answered(b"\"auth\"").is_none());
+        assert!(own.answered(b"4294967293").is_none());
+        assert!(own.answered(b"1").is_some());
+    }
+
+    #[test]
+    fn only_so_many_epochs_are_remembered() {
+        let mut leg = leg(false);
+        let theirs = Theirs::of_subscribe(br#"[[],"aabb",8]"#).unwrap();
+
+        for tag in 0..100 {
+            leg.start_epoch(Epoch { tag, theirs });
+        }
+
+        assert!(leg.epoch(99).is_some() && leg.epoch(92).is_some() && leg.epoch(91).is_none());
+    }
+}

@@ -1,0 +1,176 @@
+//! Settings of a listener, and what a session keeps of what its listener knows about pools.
+
+use serde_json::{Map, Value};
+use switcher_plugin::{ListenerView, ProfileError};
+
+use crate::profile::{Fact, PoolTerms, name_hash};
+use crate::version_rolling::{DEFAULT_MASK, parse_mask};
+
+/// Sizes of the extranonces told to a miner, in bytes, each 1 to 8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Of extranonce1.
+    pub(crate) size1: u8,
+    /// Of extranonce2.
+    pub(crate) size2: u8,
+}
+
+/// A listener's own settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Options {
+    extranonce: Option<Sizes>,
+    version_mask: u32,
+}
+
+/// What a session needs to know about its listener, worked out once when it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListenerTerms {
+    /// Sizes fixed by the configuration.
+    pub(crate) configured: Option<Sizes>,
+    /// The extranonce2 size of all pools, if every one of them is an echo pool and they agree.
+    pub(crate) echo_size: Option<u8>,
+    /// The smallest extranonce2 size a session may meet, if there are pools at all.
+    pub(crate) smallest: Option<u8>,
+    /// The configured mask, without the bits that a known pool does not allow.
+    pub(crate) version_mask: u32,
+    /// What is known about pools, so that only news is learnt.
+    pub(crate) known: Box<[Known]>,
+}
+
+/// A fact and the pool it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Of the pool's name.
+    pub(crate) pool: u32,
+    /// What is known.
+    pub(crate) fact: Fact,
+}
+
+impl ListenerTerms {
+    /// Settings that do not read count as absent: they were refused when the program started.
+    pub(crate) fn of(view: &ListenerView) -> Self {
+        let options = Options::read(&view.options)
+            .unwrap_or(Options { extranonce: None, version_mask: DEFAULT_MASK });
+        let mut version_mask = options.version_mask;
+        let (mut smallest, mut echo_size, mut known) = (None, None, Vec::new());
+        let mut all_echo = true;
+        for pool in &view.pools {
+            let Ok(terms) = PoolTerms::read(&pool.profile) else { continue };
+            let fact = pool.fact.as_deref().and_then(Fact::read);
+            let learnt = fact.map(|fact| fact.extranonce2_size);
+            // A pool nothing is known about counts as one with 4, the smallest common size.
+            let guess = if terms.echo { 8 } else { 4 };
+            let size = learnt.or(terms.extranonce2_size).unwrap_or(guess);
+            all_echo &= terms.echo && echo_size.is_none_or(|other| other == size);
+            echo_size = Some(size);
+            if size >= 4 {
+                smallest = Some(smallest.map_or(size, |least: u8| least.min(size)));
+            }
+            if let Some(fact) = fact {
+                // Facts speak of the usual bits only.
+                version_mask &= fact.version_mask.unwrap_or(u32::MAX) | !DEFAULT_MASK;
+                known.push(Known { pool: name_hash(&terms.pool), fact });
+            }
+        }
+        Self {
+            configured: options.extranonce,
+            echo_size: echo_size.filter(|size| all_echo && (1..=8).contains(size)),
+            smallest,
+            version_mask,
+            known: known.into(),
+        }
+    }
+}
+
+/// Checks a listener's settings.
+///
+/// # Errors
+///
+/// A key is not known or its value is not one of those accepted.
+pub(crate) fn check(options: &Value) -> Result<(), ProfileError> {
+    Options::read(options).map(|_| ())
+}
+
+impl Options {
+    fn read(options: &Value) -> Result<Self, ProfileError> {
+        let mut read = Self { extranonce: None, version_mask: DEFAULT_MASK };
+        for (key, value) in object("options", options)?.into_iter().flatten() {
+            match key.as_str() {
+                "extranonce" => read.extranonce = Some(sizes(value)?),
+                "version_mask" => {
+                    read.version_mask = value.as_str().and_then(parse_mask).ok_or_else(|| {
+                        wrong(key, value, "8 hex digits, such as \"1fffe000\", are accepted")
+                    })?;
+                }
+                _ => return Err(unknown(key, "extranonce and version_mask")),
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn sizes(value: &Value) -> Result<Sizes, ProfileError> {
+    let accepted = "an object with size1 and size2, each 1 to 8, is accepted";
+    let size = |key: &str| {
+        let size = value.get(key).and_then(Value::as_u64).and_then(|size| u8::try_from(size).ok());
+        size.filter(|size| (1..=8).contains(size))
+    };
+    let only_two = value.as_object().is_some_and(|object| object.len() == 2);
+    match (only_two, size("size1"), size("size2")) {
+        (true, Some(size1), Some(size2)) => Ok(Sizes { size1, size2 }),
+        _ => Err(wrong("extranonce", value, accepted)),
+    }
+}
+
+/// The members of an object that may be absent.
+pub(crate) fn object<'v>(
+    key: &str,
+    value: &'v Value,
+) -> Result<Option<&'v Map<String, Value>>, ProfileError> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Object(object) => Ok(Some(object)),
+        _ => Err(wrong(key, value, "an object is accepted")),
+    }
+}
+
+/// The error for a value that is not accepted.
+pub(crate) fn wrong(key: &str, value: &Value, accepted: &str) -> ProfileError {
+    ProfileError {
+        key: key.to_owned(),
+        problem: format!("{value} is not possible here"),
+        accepted: accepted.to_owned(),
+    }
+}
+
+/// The error for a key that is not known.
+pub(crate) fn unknown(key: &str, accepted: &str) -> ProfileError {
+    ProfileError {
+        key: key.to_owned(),
+        problem: "there is no such setting".to_owned(),
+        accepted: format!("{accepted} are known"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_read_and_mistakes_are_named() {
+        assert!(check(&Value::Null).is_ok());
+        assert!(check(&json!({"extranonce": {"size1": 2, "size2": 6}})).is_ok());
+        for (options, key) in [
+            (json!({"extranonce": {"size1": 0, "size2": 6}}), "extranonce"),
+            (json!({"extranonce": {"size1": 1}}), "extranonce"),
+            (json!({"extranonce": {"size1": 1, "size2": 4, "size3": 4}}), "extranonce"),
+            (json!({"version_mask": 1}), "version_mask"),
+            (json!({"mask": "1fffe000"}), "mask"),
+            (json!([]), "options"),
+        ] {
+            assert_eq!(check(&options).unwrap_err().key, key);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The state of one miner and the entry point for everything that happens to it.
+//!
+//! What is done about an input stands in the other modules, each of which extends [`BitcoinSession`]
+//! for one matter; this one only tells inputs apart and saves and describes the state.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use jsonrpc::{ScanError, scan, write_error, write_reply};
+use serde::{Deserialize, Serialize};
+use switcher_plugin::{
+    Action, Coin, Cut, DialectSession, Fault, FaultKind, Input, LegId, Millis, Outbox, ResumeError,
+    Saved, Seat, Side,
+};
+
+use crate::dialect::STATE_VERSION;
+use crate::extranonce::{Own, choose_sizes};
+use crate::jobs::TAGS;
+use crate::leg::Leg;
+use crate::login::{Login, Worker};
+use crate::options::{ListenerTerms, Sizes};
+use crate::quirks::Quirks;
+use crate::raw::Raw;
+use crate::version_rolling::Masks;
+
+/// Most bytes of answers that may wait behind the answer to authorize.
+const MAX_HELD: usize = 8 * 1024;
+
+/// One miner and its legs.
+#[derive(Debug)]
+pub(crate) struct BitcoinSession {
+    pub(crate) state: State,
+    pub(crate) terms: ListenerTerms,
+    pub(crate) peer: Option<IpAddr>,
+}
+
+/// Everything that outlives an upgrade.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// A session without a miner, which looks at one pool and ends.
+    pub(crate) probe: bool,
+    pub(crate) short_id: u32,
+    /// The session id told to the miner, in hex.
+    pub(crate) session_id: Box<str>,
+    pub(crate) agent: Agent,
+    /// The extranonce told, once there is one.
+    pub(crate) own: Option<Own>,
+    pub(crate) subscribed: bool,
+    /// The miner has asked for `mining.set_extranonce`.
+    pub(crate) extranonce_subscribed: bool,
+    pub(crate) masks: Option<Masks>,
+    pub(crate) suggestion: Option<Box<Suggestion>>,
+    pub(crate) login: Login,
+    /// Answers that wait behind the answer to authorize.
+    pub(crate) held: Raw,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) canonical: Option<Box<str>>,
+    pub(crate) coin: Option<Coin>,
+    pub(crate) legs: Vec<Leg>,
+    pub(crate) active: Option<LegId>,
+    /// The miner has had a leg at some time.
+    pub(crate) cut_once: bool,
+    pub(crate) next_tag: u16,
+}
+
+/// What a miner says it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Agent {
+    Named(Box<str>),
+    /// It has given something that is no text.
+    Odd,
+    Silent,
+}
+
+/// What the miner would like as difficulty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Suggestion {
+    /// It is a target, not a difficulty.
+    pub(crate) target: bool,
+    pub(crate) params: Raw,
+}
+
+impl BitcoinSession {
+    pub(crate) fn open(seat: Seat<'_>) -> Self {
+        let session = seat.session();
+        let state = State {
+            probe: matches!(seat, Seat::Probe(_)),
+            short_id: session.short_id,
+            session_id: session.entropy.iter().map(|byte| format!("{byte:02x}")).collect(),
+            agent: Agent::Silent,
+            own: None,
+            subscribed: false,
+            extranonce_subscribed: false,
+            masks: None,
+            suggestion: None,
+            login: Login::None,
+            held: Raw::default(),
+            workers: Vec::new(),
+            canonical: None,
+            coin: None,
+            legs: Vec::new(),
+            active: None,
+            cut_once: false,
+            next_tag: 0,
+        };
+        Self { state, terms: ListenerTerms::of(session.listener), peer: session.peer }
+    }
+
+    pub(crate) fn resume(seat: Seat<'_>, saved: &str) -> Result<Self, ResumeError> {
+        let damaged = |why: String| ResumeError::Damaged(why);
+        let state: State =
+            serde_json::from_str(saved).map_err(|error| damaged(error.to_string()))?;
+        let is_sound = state.own.is_none_or(Own::is_sound)
+            && state.next_tag < TAGS
+            && state.legs.iter().all(Leg::is_sound)
+            && (state.legs.is_empty() || state.own.is_some() || state.probe);
+        if !is_sound {
+            return Err(damaged("a size is out of its range".to_owned()));
+        }
+        let session = seat.session();
+        Ok(Self { state, terms: ListenerTerms::of(session.listener), peer: session.peer })
+    }
+
+    /// The extranonce told to the miner, which is chosen when it is first needed.
+    pub(crate) fn own(&mut self) -> Own {
+        let (terms, short_id) = (&self.terms, self.state.short_id);
+        let agent = match &self.state.agent {
+            Agent::Named(agent) => agent,
+            Agent::Odd | Agent::Silent => "",
+        };
+        *self.state.own.get_or_insert_with(|| {
+            let quirks = Quirks::of(agent);
+            let sizes = match (terms.configured, terms.echo_size) {
+                (Some(sizes), _) => sizes,
+                (None, Some(size2)) => {
+                    let size2 = quirks.extranonce2_size.unwrap_or(size2);
+                    Sizes { size1: 4, size2: size2.max(quirks.extranonce2_least) }
+                }
+                (None, None) => choose_sizes(terms.smallest, quirks),
+            };
+            Own::new(short_id, sizes)
+        })
+    }
+
+    /// A tag that no job of a living leg has.
+    pub(crate) fn new_tag(&mut self) -> u16 {
+        // More epochs than tags cannot live: three legs of eight each.
+        loop {
+            let tag = self.state.next_tag;
+            self.state.next_tag = (tag + 1) % TAGS;
+            if self.state.legs.iter().all(|leg| leg.epoch(tag).is_none()) {
+                return tag;
+            }
+        }
+    }
+
+    /// The leg with this id.
+    pub(crate) fn leg(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.state.legs.iter_mut().find(|leg| leg.id == id)
+    }
+
+    /// Sends an answer to the miner; behind the answer to authorize if that is still missing, since
+    /// older miners take the next line for the answer to their oldest request. A request without an
+    /// id gets none.
+    pub(crate) fn reply(
+        &mut self,
+        id: &[u8],
+        out: &mut Outbox,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Fault> {
+        if id.is_empty() {
+            return Ok(());
+        }
+        if self.state.login.held().is_none() {
+            out.send_with(Side::Downstream, write);
+            return Ok(());
+        }
+        let mut held = std::mem::take(&mut self.state.held).0.into_vec();
+        write(&mut held);
+        let fits = held.len() <= MAX_HELD;
+        self.state.held = Raw(held.into());
+        if fits { Ok(()) } else { Err(Fault::downstream(FaultKind::Excess)) }
+    }
+
+    /// Sends the answer `result` to the miner.
+    pub(crate) fn grant(
+        &mut self,
+        id: &[u8],
+        result: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        self.reply(id, out, |arena| write_reply(arena, id, result, b"null"))
+    }
+
+    /// Sends an error to the miner.
+    pub(crate) fn deny(
+        &mut self,
+        id: &[u8],
+        code: i32,
+        why: &str,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        self.reply(id, out, |arena| write_error(arena, id, code, why))
+    }
+
+    /// Counts a misdeed whose frame is dropped.
+    pub(crate) fn disregard(out: &mut Outbox, side: Side, kind: FaultKind) {
+        out.push(Action::Disregard(Fault { side, kind }));
+    }
+
+    fn frame(
+        &mut self,
+        now: Millis,
+        side: Side,
+        frame: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let message = match scan(frame) {
+            Ok(message) => message,
+            Err(ScanError::Blank) => return Ok(()),
+            Err(_) => {
+                Self::disregard(out, side, FaultKind::BadFrame);
+                return Ok(());
+            }
+        };
+        if !message.garbage.is_empty() {
+            Self::disregard(out, side, FaultKind::BadFrame);
+        }
+        match side {
+            Side::Downstream => self.from_miner(&message, out),
+            Side::Upstream(leg) => self.from_pool(now, leg, frame, &message, out),
+        }
+    }
+}
+
+impl DialectSession for BitcoinSession {
+    fn cut(&self, side: Side, bytes: &[u8]) -> Cut {
+        match side {
+            Side::Downstream => Cut::object_or_line(bytes),
+            Side::Upstream(_) => Cut::line(bytes),
+        }
+    }
+
+    fn handle(&mut self, now: Millis, input: Input<'_>, out: &mut Outbox) -> Result<(), Fault> {
+        match input {
+            Input::Assigned { coin, canonical_name } => {
+                self.assigned(coin, canonical_name);
+                Ok(())
+            }
+            Input::CutOver(leg) => self.cut_over(now, leg, out),
+            Input::Frame(side, frame) => self.frame(now, side, frame, out),
+            Input::LegDown(leg) | Input::LegGone(leg) => self.leg_lost(leg, out),
+            Input::LegUp { leg, profile, form: _ } => {
+                self.leg_up(leg, profile, out);
+                Ok(())
+            }
+            Input::Refused(refusal) => {
+                self.refused(refusal, out);
+                Ok(())
+            }
+            Input::Wake => {
+                self.wake(now, out);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn save(&self, _version: u16) -> Saved {
+        let state = serde_json::to_string(&self.state)
+            .expect("the state is plain data with text keys and finite numbers");
+        Saved { version: STATE_VERSION, state }
+    }
+
+    fn describe(&self, field: &mut dyn FnMut(&str, fmt::Arguments<'_>)) {
+        let state = &self.state;
+        if let Agent::Named(agent) = &state.agent {
+            field("agent", format_args!("{agent}"));
+        }
+        field("session_id", format_args!("{}", state.session_id));
+        if let Some(own) = state.own {
+            let mut hex = Vec::new();
+            own.write_hex(&mut hex);
+            field("extranonce1", format_args!("{}", String::from_utf8_lossy(&hex)));
+            field("extranonce2_size", format_args!("{}", own.size2()));
+        }
+        if let Some(masks) = state.masks {
+            field("version_mask", format_args!("{:08x}", masks.current));
+        }
+        field("extranonce_subscribed", format_args!("{}", state.extranonce_subscribed));
+        field("workers", format_args!("{}", state.workers.len()));
+        if let Some(coin) = &state.coin {
+            field("assigned", format_args!("{coin}"));
+        }
+        let leg = state.legs.iter().find(|leg| Some(leg.id) == state.active);
+        if let (Some(leg), Some(own)) = (leg, state.own) {
+            if let Some(rung) = leg.rung(own) {
+                field("rung", format_args!("{}", rung.label()));
+            }
+            if let Some(difficulty) = leg.difficulty.or(leg.job_difficulty) {
+                field("difficulty", format_args!("{difficulty}"));
+            }
+            field("outstanding", format_args!("{}", leg.outstanding.len()));
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Shares: to which leg they belong, what they look like there, and their answers.
+
+use jsonrpc::{
+    Message, elements, is_json, is_null, is_truthy, member, members, string, text, unsigned,
+    write_request_start, write_string,
+};
+use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Side, Verdict};
+
+use crate::jobs::split_tag;
+use crate::leg::{Ask, Leg, Outstanding, write_id};
+use crate::login::Login;
+use crate::names::{clean, split};
+use crate::profile::PoolTerms;
+use crate::session::BitcoinSession;
+
+/// The parameters of a share, as the miner wrote them: the texts without their quotes.
+struct Share<'a> {
+    user: &'a [u8],
+    job_id: &'a [u8],
+    extranonce2: &'a [u8],
+    /// Time, nonce and whatever follows.
+    rest: [Option<&'a [u8]>; 4],
+}
+
+impl<'a> Share<'a> {
+    fn read(params: &'a [u8]) -> Option<Self> {
+        let mut parts = elements(params);
+        let mut next = || string(parts.next()?);
+        let (user, job_id, extranonce2) = (next()?, next()?, next()?);
+        let rest = [next(), next(), next(), next()];
+        let is_whole = matches!(rest, [Some(_), Some(_), ..]);
+        is_whole.then_some(Self { user, job_id, extranonce2, rest })
+    }
+}
+
+impl BitcoinSession {
+    /// `mining.submit`.
+    pub(crate) fn submit(
+        &mut self,
+        id: &[u8],
+        params: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        if self.state.login != Login::Done {
+            Self::disregard(out, Side::Downstream, FaultKind::Unexpected);
+            return if self.state.subscribed {
+                self.deny(id, 24, "Unauthorized worker", out)
+            } else {
+                self.deny(id, 25, "Not subscribed", out)
+            };
+        }
+        let own = self.own();
+        let share = Share::read(params).filter(|share| {
+            share.extranonce2.len() == 2 * own.size2()
+                && share.extranonce2.iter().all(u8::is_ascii_hexdigit)
+        });
+        let Some(share) = share else {
+            Self::disregard(out, Side::Downstream, FaultKind::BadParams);
+            return self.deny(id, 27, "Illegal params", out);
+        };
+        let issuer = split_tag(share.job_id).and_then(|(tag, job_id)| {
+            let legs = self.state.legs.iter().enumerate();
+            legs.filter_map(|(at, leg)| Some((at, *leg.epoch(tag)?, job_id))).next()
+        });
+        let Some((at, epoch, job_id)) = issuer else {
+            return self.submit_without_leg(id, out);
+        };
+        let worker = self.worker_of(share.user);
+        let stranger = if worker.is_some() { None } else { Some(self.stranger(share.user)) };
+        if stranger == Some(None) {
+            Self::disregard(out, Side::Downstream, FaultKind::BadParams);
+            return self.deny(id, 24, "Unauthorized worker", out);
+        }
+        let Self { state, .. } = self;
+        let Some(leg) = state.legs.get_mut(at) else { return Ok(()) };
+        if !leg.has_room() {
+            Self::disregard(out, Side::Downstream, FaultKind::Excess);
+            return self.deny(id, 20, "Too many requests", out);
+        }
+        let up_id = leg.ask(Ask::Share, id, leg.share_difficulty());
+        let renamed = worker.and_then(|worker| leg.names.get(worker)).map(|name| &**name);
+        let known = worker.and_then(|worker| state.workers.get(worker));
+        let name = renamed.or(known.map(|known| known.name.as_str()));
+        let leg_id = leg.id;
+        out.send_with(Side::Upstream(leg_id), |arena| {
+            let start = arena.len();
+            write_id(arena, up_id);
+            let up_id = arena.split_off(start);
+            write_request_start(arena, &up_id, "mining.submit");
+            arena.push(b'[');
+            match (name, &stranger) {
+                (Some(name), _) => write_string(arena, name),
+                (None, Some(Some(name))) => write_string(arena, name),
+                (None, _) => write_string(arena, ""),
+            }
+            arena.extend_from_slice(b",\"");
+            arena.extend_from_slice(job_id);
+            arena.extend_from_slice(b"\",\"");
+            epoch.theirs.write_prefix(own, arena);
+            arena.extend_from_slice(share.extranonce2);
+            arena.push(b'"');
+            for field in share.rest.iter().flatten() {
+                arena.extend_from_slice(b",\"");
+                arena.extend_from_slice(field);
+                arena.push(b'"');
+            }
+            arena.extend_from_slice(b"]}\n");
+        });
+        out.push(Action::Submitted(leg_id));
+        Ok(())
+    }
+
+    /// The name of a worker that never logged in, if it is of the session's own sub-account. Its
+    /// pool says what it thinks of it.
+    fn stranger(&self, user: &[u8]) -> Option<String> {
+        let name = clean(&String::from_utf8_lossy(user));
+        let first = self.state.workers.first()?;
+        (split(&name).0 == split(first.name.as_str()).0).then_some(name)
+    }
+
+    fn submit_without_leg(&mut self, id: &[u8], out: &mut Outbox) -> Result<(), Fault> {
+        let is_poolless = self.state.active.is_none();
+        let (verdict, code, why) = if is_poolless {
+            (Verdict::Poolless, 20, "No pool at the moment")
+        } else {
+            (Verdict::Orphan, 21, "Job not found")
+        };
+        out.push(Action::Share { leg: None, verdict, difficulty: 0.0 });
+        self.deny(id, code, why, out)
+    }
+
+    /// The pool's answer to a share.
+    pub(crate) fn share_answered(
+        &mut self,
+        leg: LegId,
+        asked: &Outstanding,
+        line: &[u8],
+        message: &Message<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let verdict = if is_positive(message) {
+            Verdict::Accept
+        } else {
+            Verdict::Reject(message.error.map_or(0, error_code))
+        };
+        out.push(Action::Share { leg: Some(leg), verdict, difficulty: asked.difficulty });
+        self.relay_answer(asked, line, message, out)
+    }
+
+    /// Passes a pool's answer on under the miner's id, with the pool's own result and error.
+    pub(crate) fn relay_answer(
+        &mut self,
+        asked: &Outstanding,
+        line: &[u8],
+        message: &Message<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let id = &asked.miner_id.0;
+        let (result, error) = plain_answer(message);
+        // ckpool gives its reason in a member of its own, which cgminer shows to its user.
+        let reason = match message.error {
+            Some(error) if !is_null(error) => None,
+            _ if is_positive(message) => None,
+            _ => member(line, "reject-reason").filter(|reason| is_json(reason)),
+        };
+        self.reply(id, out, |arena| {
+            arena.extend_from_slice(b"{\"id\":");
+            arena.extend_from_slice(id);
+            arena.extend_from_slice(b",\"result\":");
+            arena.extend_from_slice(&result);
+            arena.extend_from_slice(b",\"error\":");
+            arena.extend_from_slice(&error);
+            if let Some(reason) = reason {
+                arena.extend_from_slice(b",\"reject-reason\":");
+                arena.extend_from_slice(reason);
+            }
+            arena.extend_from_slice(b"}\n");
+        })
+    }
+
+    /// Answers what a lost leg has left unanswered.
+    pub(crate) fn settle(&mut self, leg: &Leg, out: &mut Outbox) -> Result<(), Fault> {
+        let mut outcome = Ok(());
+        for asked in &leg.outstanding {
+            if asked.ask == Ask::Share {
+                let verdict = Verdict::Unanswered;
+                let difficulty = asked.difficulty;
+                out.push(Action::Share { leg: Some(leg.id), verdict, difficulty });
+            }
+            outcome = outcome.and(self.deny(&asked.miner_id.0, 20, "Pool connection lost", out));
+        }
+        outcome
+    }
+
+    /// Sends a request of ours up; `params` appends the parameters.
+    pub(crate) fn ask(
+        leg: &mut Leg,
+        ask: Ask,
+        miner_id: &[u8],
+        method: &str,
+        out: &mut Outbox,
+        params: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let id = leg.ask(ask, miner_id, 0.0);
+        out.send_with(Side::Upstream(leg.id), |arena| {
+            let mut text = Vec::with_capacity(12);
+            write_id(&mut text, id);
+            write_request_start(arena, &text, method);
+            params(arena);
+            arena.extend_from_slice(b"}\n");
+        });
+    }
+
+    /// How a pool knows a worker, if it is not by the name that the miner uses.
+    pub(crate) fn renamed(
+        terms: &PoolTerms,
+        worker: &str,
+        canonical: Option<&str>,
+        suffixed: bool,
+    ) -> Option<Box<str>> {
+        let name = terms.user(worker, canonical, suffixed);
+        (name != worker).then(|| name.into())
+    }
+}
+
+/// Whether an answer is a yes: a result that says so, and no error.
+pub(crate) fn is_positive(message: &Message<'_>) -> bool {
+    message.error.is_none_or(is_null) && message.result.is_some_and(is_truthy)
+}
+
+/// Result and error of an answer, both as JSON to the letter.
+pub(crate) fn plain_answer(message: &Message<'_>) -> (Vec<u8>, Vec<u8>) {
+    let result = message.result.filter(|result| is_json(result)).unwrap_or(b"null").to_vec();
+    let error = match message.error {
+        None => b"null".to_vec(),
+        Some(error) if is_json(error) => error.to_vec(),
+        Some(error) => {
+            // Nearly JSON (`[-1,"Job not found",NULL]`): what can be read of it.
+            let mut plain = format!("[{},", error_code(error)).into_bytes();
+            let why = elements(error).nth(1).and_then(text);
+            write_string(&mut plain, why.as_deref().unwrap_or("Unknown"));
+            plain.extend_from_slice(b",null]");
+            plain
+        }
+    };
+    (result, error)
+}
+
+/// The code of an error in any of the forms that pools use; 0 if it has none.
+pub(crate) fn error_code(error: &[u8]) -> i32 {
+    let number = |span: &[u8]| {
+        let (sign, digits) = match span.strip_prefix(b"-") {
+            Some(digits) => (-1, digits),
+            None => (1, span),
+        };
+        i32::try_from(unsigned(digits)?).ok().map(|number| sign * number)
+    };
+    let by_text = |text: &str| match text {
+        // ckpool gives a text in place of a code.
+        "Invalid JobID" | "Stale" => 21,
+        "Duplicate" => 22,
+        "Above target" => 23,
+        _ => 0,
+    };
+    match error.first() {
+        Some(b'[') => elements(error).next().and_then(number).unwrap_or(0),
+        Some(b'{') => {
+            let code = members(error).find(|(name, _)| &**name == "code");
+            code.and_then(|(_, span)| number(span)).unwrap_or(0)
+        }
+        _ => text(error).map_or(0, |text| by_text(&text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonrpc::scan;
+
+    use super::*;
+
+    #[test]
+    fn error_codes_are_found_in_every_form() {
+        for (error, code) in [
+            (r#"[21,"Job not found",null]"#, 21),
+            (r#"[-3,"Method not found",null]"#, -3),
+            (r#"[23,"bad share"]"#, 23),
+            (r#"{"code":22,"message":"duplicate share","data":null}"#, 22),
+            (r#"[-1,"Job not found",NULL]"#, -1),
+            (r#""Stale""#, 21),
+            (r#""Invalid version mask""#, 0),
+            ("true", 0),
+            ("[]", 0),
+        ] {
+            assert_eq!(error_code(error.as_bytes()), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn only_a_truthy_result_without_an_error_is_a_yes() {
+        for (line, positive) in [
+            (r#"{"id":1,"result":true,"error":null}"#, true),
+            (r#"{"id":1,"result":true}"#, true),
+            (r#"{"id":1,"result":true,"error":[20,"x",null]}"#, false),
+            (r#"{"id":1,"result":false,"error":null}"#, false),
+            (r#"{"id":1,"result":null,"error":null}"#, false),
+            (r#"{"id":1,"error":null}"#, false),
+        ] {
+            assert_eq!(is_positive(&scan(line.as_bytes()).unwrap()), positive, "{line}");
+        }
+    }
+
+    #[test]
+    fn errors_that_are_not_quite_json_are_mended() {
+        let line = br#"{"id":244,"result":false,"error":[-1,"Job not found",NULL]}"#;
+
+        let (result, error) = plain_answer(&scan(line).unwrap());
+
+        assert_eq!(result, b"false");
+        assert_eq!(error, br#"[-1,"Job not found",null]"#);
+    }
+}

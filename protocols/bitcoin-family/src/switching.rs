@@ -1,0 +1,139 @@
+//! The cut from one leg to another, lost legs, and sessions that get none.
+
+use jsonrpc::{scan, write_notification, write_string};
+use switcher_plugin::{Action, Fault, LegId, Millis, Outbox, Refusal, Side};
+
+use crate::jobs::{Changes, Notify};
+use crate::leg::Epoch;
+use crate::login::Login;
+use crate::session::BitcoinSession;
+use crate::upstream::write_difficulty;
+use crate::version_rolling::write_mask;
+
+impl BitcoinSession {
+    /// `Input::CutOver`: everything the miner must be told goes down in one piece.
+    pub(crate) fn cut_over(
+        &mut self,
+        now: Millis,
+        leg_id: LegId,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let tag = self.new_tag();
+        let Some(leg) = self.leg(leg_id) else { return Ok(()) };
+        let welcome = leg.welcome.take();
+        let returns = std::mem::replace(&mut leg.flags.served, true);
+        leg.flags.announced = false;
+        if let (true, Some(Epoch { theirs, .. })) = (returns, leg.epoch) {
+            leg.start_epoch(Epoch { tag, theirs });
+            // The miner will count its extranonce2 from the start again. The same job would yield
+            // the same shares, and the pool would call them duplicates, so its time moves on.
+            let passed = u32::try_from(now.since(leg.job_at) / 1000).unwrap_or(u32::MAX);
+            leg.job_sent_later =
+                leg.job_sent_later.map(|before| passed.max(before.saturating_add(1)));
+        }
+        let left = self.state.active.replace(leg_id).filter(|left| *left != leg_id);
+        let is_later = std::mem::replace(&mut self.state.cut_once, true);
+
+        if self.state.login.held().is_some() {
+            let (result, error) = welcome.map_or_else(
+                || (b"true".to_vec(), b"null".to_vec()),
+                |welcome| (welcome.result.0.into_vec(), welcome.error.0.into_vec()),
+            );
+            self.answer_login(&result, &error, Login::Done, out);
+            if let Some(first) = self.state.workers.first_mut() {
+                first.accepted = true;
+            }
+        }
+        if self.may_push() {
+            self.push_work(leg_id, is_later, out);
+        }
+        self.send_waiting_workers(out);
+        if let Some(left) = left {
+            self.ready_if_complete(now, left, out);
+        }
+        Ok(())
+    }
+
+    /// Tells the miner what is in force on its leg. On a later leg the job is clean and has its
+    /// difficulty in front, whatever the miner had before.
+    pub(crate) fn push_work(&mut self, leg_id: LegId, is_later: bool, out: &mut Outbox) {
+        let mask = self.leg(leg_id).map_or(0, |leg| leg.mask);
+        self.push_mask(mask, out);
+        let own = self.own();
+        let Some(leg) = self.leg(leg_id) else { return };
+        let (in_force, latest) = (Self::difficulty_of_job(leg), leg.difficulty);
+        let job = leg.job.as_ref().map(|line| line.0.clone()).zip(leg.epoch);
+        let in_force = match (&job, is_later) {
+            (Some(_), true) => Some(Self::difficulty_or_default(leg)),
+            _ => in_force,
+        };
+        let later = leg.job_sent_later.unwrap_or(0);
+        if job.is_some() {
+            leg.job_sent_later = Some(later);
+        }
+        if let Some(difficulty) = in_force {
+            out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
+        }
+        if let Some((line, epoch)) = job
+            && let Ok(message) = scan(&line)
+            && let Some(notify) = Notify::read(message.params.unwrap_or_default())
+        {
+            let changes = Changes { tag: epoch.tag, force_clean: is_later, later };
+            out.send_with(Side::Downstream, |arena| {
+                notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
+            });
+            if let Some(difficulty) = latest.filter(|_| latest != in_force) {
+                out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
+            }
+        }
+    }
+
+    /// Tells the miner which of the bits that it was told it may roll from now on, if that changes.
+    pub(crate) fn push_mask(&mut self, allowed: u32, out: &mut Outbox) {
+        let Some(masks) = &mut self.state.masks else { return };
+        let mask = masks.told & allowed;
+        if std::mem::replace(&mut masks.current, mask) == mask {
+            return;
+        }
+        let mut params = vec![b'['];
+        write_mask(&mut params, mask);
+        params.push(b']');
+        out.send_with(Side::Downstream, |arena| {
+            write_notification(arena, "mining.set_version_mask", &params);
+        });
+    }
+
+    /// `Input::LegDown` and `Input::LegGone`.
+    pub(crate) fn leg_lost(&mut self, leg_id: LegId, out: &mut Outbox) -> Result<(), Fault> {
+        let Some(at) = self.state.legs.iter().position(|leg| leg.id == leg_id) else {
+            return Ok(());
+        };
+        let leg = self.state.legs.remove(at);
+        if self.state.active == Some(leg_id) {
+            self.state.active = None;
+        }
+        self.settle(&leg, out)
+    }
+
+    /// `Input::Refused`: a newcomer is told and let go; who mines is never told.
+    pub(crate) fn refused(&mut self, refusal: Refusal, out: &mut Outbox) {
+        if self.state.login == Login::Done {
+            return;
+        }
+        // The codes of the Go original.
+        let (code, why) = match refusal {
+            Refusal::NotRegistered | Refusal::UnknownSubAccount => {
+                (201, "Invalid Sub-account Name")
+            }
+            Refusal::NoSuchCoin => (301, "Stratum Server Not Found"),
+            Refusal::NoPool => (302, "Connect Stratum Server Failed"),
+            _ => (20, "The switcher takes no more miners at the moment"),
+        };
+        let mut error = format!("[{code},").into_bytes();
+        write_string(&mut error, why);
+        error.extend_from_slice(b",null]");
+        self.answer_login(b"null", &error, Login::None, out);
+        self.forget_login();
+        out.push(Action::Close { why: refusal.label().into() });
+    }
+}

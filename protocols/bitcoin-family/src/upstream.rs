@@ -1,0 +1,276 @@
+//! What a pool may say: its answers, its notifications and its requests.
+
+use jsonrpc::{
+    Message, elements, is_json, number, text, unsigned, write_error, write_notification,
+    write_reply, write_string,
+};
+use switcher_plugin::{
+    Action, Fault, FaultKind, LegId, Millis, Outbox, ReconnectHint, Retry, Side,
+};
+
+use crate::extranonce::Theirs;
+use crate::jobs::{Changes, Notify};
+use crate::leg::{Ask, Epoch};
+use crate::login::Login;
+use crate::profile::OWN_AGENT;
+use crate::raw::Line;
+use crate::session::{Agent, BitcoinSession};
+use crate::submits::is_positive;
+use crate::version_rolling::{granted_mask, pushed_mask};
+
+impl BitcoinSession {
+    /// One object from the pool of `leg`.
+    pub(crate) fn from_pool(
+        &mut self,
+        now: Millis,
+        leg: LegId,
+        line: &[u8],
+        message: &Message<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        if self.leg(leg).is_none() {
+            // A leg that was refused; the engine is about to close it.
+            return Ok(());
+        }
+        match message.method_text() {
+            Some(method) => {
+                self.pushed(now, leg, &method, line, message, out);
+                Ok(())
+            }
+            None if message.method.is_none() => self.answered(now, leg, line, message, out),
+            None => {
+                Self::disregard(out, Side::Upstream(leg), FaultKind::BadParams);
+                Ok(())
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        now: Millis,
+        leg: LegId,
+        line: &[u8],
+        message: &Message<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let asked = message.request_id().and_then(|id| self.leg(leg)?.answered(id));
+        let Some(asked) = asked else {
+            Self::disregard(out, Side::Upstream(leg), FaultKind::UnknownId);
+            return Ok(());
+        };
+        match asked.ask {
+            Ask::Share => self.share_answered(leg, &asked, line, message, out),
+            Ask::Relay => self.relay_answer(&asked, line, message, out),
+            Ask::Worker(at) => {
+                if let Some(worker) = self.state.workers.get_mut(usize::from(at)) {
+                    worker.accepted = is_positive(message);
+                }
+                self.relay_answer(&asked, line, message, out)
+            }
+            Ask::Replay(_) => {
+                // A worker that this pool refuses has its shares refused there, one by one.
+                self.ready_if_complete(now, leg, out);
+                Ok(())
+            }
+            Ask::Configure => {
+                let mask = message.result.map_or(0, granted_mask);
+                self.mask_granted(leg, mask, out);
+                Ok(())
+            }
+            Ask::Subscribe => {
+                self.subscribe_answered(now, leg, message, out);
+                Ok(())
+            }
+            Ask::Authorize => {
+                self.authorize_answered(now, leg, message, out);
+                Ok(())
+            }
+            Ask::Ignore => Ok(()),
+        }
+    }
+
+    fn pushed(
+        &mut self,
+        now: Millis,
+        leg: LegId,
+        method: &str,
+        line: &[u8],
+        message: &Message<'_>,
+        out: &mut Outbox,
+    ) {
+        let params = message.params.unwrap_or_default();
+        let is_active = self.state.active == Some(leg);
+        let is_read = match method {
+            "mining.notify" => self.job(now, leg, line, params, out),
+            "mining.set_difficulty" => self.difficulty(now, leg, params, out),
+            "mining.set_extranonce" => self.extranonce(leg, params, out),
+            "mining.set_version_mask" => match pushed_mask(params) {
+                Some(mask) => {
+                    self.mask_granted(leg, mask, out);
+                    true
+                }
+                None => false,
+            },
+            "client.reconnect" => {
+                self.reconnect(leg, params, out);
+                true
+            }
+            "client.show_message" => {
+                if is_active && self.may_push() && is_json(params) {
+                    out.send_with(Side::Downstream, |arena| {
+                        write_notification(arena, "client.show_message", params);
+                    });
+                }
+                true
+            }
+            _ => {
+                self.pool_request(leg, method, message, out);
+                true
+            }
+        };
+        if !is_read {
+            Self::disregard(out, Side::Upstream(leg), FaultKind::BadParams);
+        }
+    }
+
+    /// A request that the pool wants answered, or something it thought the miner would know.
+    fn pool_request(&mut self, leg: LegId, method: &str, message: &Message<'_>, out: &mut Outbox) {
+        let side = Side::Upstream(leg);
+        let id = message.request_id().filter(|id| is_json(id));
+        match (method, id) {
+            ("client.get_version", Some(id)) => {
+                let mut version = Vec::new();
+                match &self.state.agent {
+                    Agent::Named(agent) => write_string(&mut version, agent),
+                    Agent::Odd | Agent::Silent => write_string(&mut version, OWN_AGENT),
+                }
+                out.send_with(side, |arena| write_reply(arena, id, &version, b"null"));
+            }
+            ("mining.ping", Some(id)) => {
+                out.send_with(side, |arena| write_reply(arena, id, b"\"pong\"", b"null"));
+            }
+            ("client.get_version" | "mining.ping" | "mining.set_goal", None) => {}
+            (_, Some(id)) => {
+                out.send_with(side, |arena| write_error(arena, id, 20, "Not supported"));
+                Self::disregard(out, side, FaultKind::Unexpected);
+            }
+            // The miner gets nothing that it has not asked for.
+            (_, None) => Self::disregard(out, side, FaultKind::Unexpected),
+        }
+    }
+
+    /// Whether the miner is in a state to be told something it has not asked for.
+    pub(crate) fn may_push(&self) -> bool {
+        self.state.subscribed && self.state.login == Login::Done
+    }
+
+    /// `mining.notify`. Returns whether it could be read.
+    fn job(
+        &mut self,
+        now: Millis,
+        leg_id: LegId,
+        line: &[u8],
+        params: &[u8],
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(notify) = Notify::read(params) else { return false };
+        let next = self.leg(leg_id).and_then(|leg| leg.next.take());
+        let epoch = next.map(|theirs| Epoch { tag: self.new_tag(), theirs });
+        let may_push = self.state.active == Some(leg_id) && self.may_push();
+        let own = self.own();
+        let Some(leg) = self.leg(leg_id) else { return true };
+        if leg.flags.unfit {
+            return true;
+        }
+        if let Some(epoch) = epoch {
+            leg.start_epoch(epoch);
+        }
+        out.push(Action::Job(leg_id));
+        leg.job = Some(Line(out.keep(line)));
+        leg.job_at = now;
+        leg.job_difficulty = leg.difficulty;
+        leg.job_sent_later = None;
+        match leg.epoch {
+            Some(epoch) if may_push => {
+                leg.job_sent_later = Some(0);
+                let changes = Changes { tag: epoch.tag, force_clean: false, later: 0 };
+                out.send_with(Side::Downstream, |arena| {
+                    notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
+                });
+            }
+            _ => self.ready_if_complete(now, leg_id, out),
+        }
+        true
+    }
+
+    /// `mining.set_difficulty`. Returns whether it could be read.
+    fn difficulty(&mut self, now: Millis, leg_id: LegId, params: &[u8], out: &mut Outbox) -> bool {
+        // One pool is known to send a bare number for its parameters.
+        let value = elements(params).next().unwrap_or(params);
+        let Some(difficulty) = number(value).filter(|difficulty| *difficulty > 0.0) else {
+            return false;
+        };
+        let may_push = self.state.active == Some(leg_id) && self.may_push();
+        let Some(leg) = self.leg(leg_id) else { return true };
+        leg.difficulty = Some(difficulty);
+        if may_push {
+            out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
+        } else {
+            self.ready_if_complete(now, leg_id, out);
+        }
+        true
+    }
+
+    /// `mining.set_extranonce`: never reaches the miner; the next job is folded by it. Returns
+    /// whether it could be read.
+    fn extranonce(&mut self, leg_id: LegId, params: &[u8], out: &mut Outbox) -> bool {
+        let own = self.own();
+        let Some(leg) = self.leg(leg_id) else { return true };
+        let Some(epoch) = leg.epoch else { return true };
+        let before = leg.next.unwrap_or(epoch.theirs);
+        let Some(theirs) = Theirs::of_set_extranonce(params, before) else { return false };
+        match theirs.rung(own) {
+            Ok(_) => leg.next = Some(theirs),
+            Err(why) => {
+                leg.flags.unfit = true;
+                if !leg.flags.served {
+                    self.refuse_leg(leg_id, Retry::Permanent, &why, out);
+                } else if self.state.active == Some(leg_id) {
+                    out.push(Action::ReplaceLeg { leg: leg_id, why: why.into(), hint: None });
+                }
+            }
+        }
+        true
+    }
+
+    /// The pool allows these bits from now on.
+    fn mask_granted(&mut self, leg_id: LegId, mask: u32, out: &mut Outbox) {
+        let is_active = self.state.active == Some(leg_id);
+        if let Some(leg) = self.leg(leg_id) {
+            leg.mask = mask;
+        }
+        if is_active && self.may_push() {
+            self.push_mask(mask, out);
+        }
+    }
+
+    /// `client.reconnect`: the miner would leave us, so the leg moves instead.
+    fn reconnect(&mut self, leg_id: LegId, params: &[u8], out: &mut Outbox) {
+        let is_active = self.state.active == Some(leg_id);
+        let Some(leg) = self.leg(leg_id) else { return };
+        if leg.flags.served && !is_active {
+            return;
+        }
+        let mut parts = elements(params);
+        let host = parts.next().and_then(text).filter(|host| !host.is_empty());
+        let port = parts.next().and_then(unsigned).and_then(|port| u16::try_from(port).ok());
+        let hint = host.zip(port).map(|(host, port)| ReconnectHint { host: host.into(), port });
+        let why = "the pool has sent client.reconnect".into();
+        out.push(Action::ReplaceLeg { leg: leg_id, why, hint });
+    }
+}
+
+/// Appends a `mining.set_difficulty`.
+pub(crate) fn write_difficulty(out: &mut Vec<u8>, difficulty: f64) {
+    write_notification(out, "mining.set_difficulty", format!("[{difficulty}]").as_bytes());
+}
