@@ -14,5 +14,5 @@ pub mod world;
 
 pub use eventually::{eventually, eventually_some, eventually_within, never_within};
 pub use miner::{Miner, MinerConfig, MinerReport};
-pub use world::{Switcher, SwitcherConfig};
 pub use pool::{Pool, PoolConfig, PoolReport};
+pub use world::{Switcher, SwitcherConfig};

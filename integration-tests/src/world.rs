@@ -13,7 +13,7 @@ use serde_json::Value;
 use switcher_core::settings::{CoinSettings, ListenerSettings, Pacing, PoolSettings};
 use switcher_core::{Control, Settings, Setup, State, Stop, run};
 use switcher_plugin::{
-    Assignment, Coin, CoinSource, Notice, SourceContext, SourceError, SourceState,
+    Assignment, BoardWriter, Coin, CoinSource, Notice, SourceContext, SourceError, SourceState,
     StratumDialect, SubAccount, Wanted,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,36 +57,37 @@ impl CoinSource for TestSource {
         "test"
     }
 
-    async fn run(mut self: Box<Self>, mut context: SourceContext) -> Result<SourceState, SourceError> {
+    async fn run(mut self: Box<Self>, context: SourceContext) -> Result<SourceState, SourceError> {
+        let SourceContext { board, mut wanted, mut stop, .. } = context;
         let mut said = BTreeMap::new();
-        context.board.post(Notice::Health { healthy: true, detail: "a test".to_owned() });
+        board.post(Notice::Health { healthy: true, detail: "a test".to_owned() });
         loop {
             tokio::select! {
-                Some(wanted) = context.wanted.recv() => {
+                Some(wanted) = wanted.recv() => {
                     if let Wanted::Acquire { sub_account, .. } = wanted {
                         let name = sub_account.as_str().to_owned();
                         let coin = self.0.borrow().get(&name).cloned().flatten();
                         said.insert(name, coin.clone());
-                        say(&context, &sub_account, coin.as_deref());
+                        say(&board, &sub_account, coin.as_deref());
                     }
                 }
                 Ok(()) = self.0.changed() => {
                     let now = self.0.borrow_and_update().clone();
                     for (name, coin) in now {
                         if said.get(&name).is_some_and(|before| *before != coin) {
-                            say(&context, &SubAccount::new(&name), coin.as_deref());
+                            say(&board, &SubAccount::new(&name), coin.as_deref());
                             said.insert(name, coin);
                         }
                     }
                 }
-                Ok(_) = context.stop.wait_for(|stop| *stop) => return Ok(SourceState::default()),
+                Ok(_) = stop.wait_for(|stop| *stop) => return Ok(SourceState::default()),
             }
         }
     }
 }
 
-fn say(context: &SourceContext, sub_account: &SubAccount, coin: Option<&str>) {
-    context.board.post(match coin {
+fn say(board: &BoardWriter, sub_account: &SubAccount, coin: Option<&str>) {
+    board.post(match coin {
         Some(coin) => {
             Notice::Assign(sub_account.clone(), Assignment::to(Coin::new(coin), "the test"))
         }
@@ -120,8 +121,8 @@ impl SwitcherConfig {
         });
         settings.admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         settings.shards = 2;
-        settings.timing.linger_min = Duration::from_millis(300);
-        settings.timing.linger_max = Duration::from_secs(5);
+        settings.timing.linger_min = Duration::from_secs(3);
+        settings.timing.linger_max = Duration::from_secs(10);
         settings.timing.drain = Duration::ZERO;
         let dialects: Vec<Arc<dyn StratumDialect>> =
             vec![Arc::new(dialect_btc::DIALECT), Arc::new(dialect_bch::DIALECT)];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration_tests::pool::{ConnectionReport, PoolConfig};
+use integration_tests::pool::PoolConfig;
 use integration_tests::{Miner, MinerConfig, Pool, Switcher, SwitcherConfig, eventually_within};
 
 /// Two pools a thousandfold apart in difficulty, both moving, with colliding job ids.
@@ -11,15 +11,21 @@ async fn pools(size_a: usize, size_b: usize) -> (Pool, Pool) {
     let easy = PoolConfig::new()
         .name("a")
         .extranonce2_size(size_a)
-        .moving_difficulty([1e-9, 2e-9, 1.5e-9])
-        .jobs_every(every, 4);
+        .moving_difficulty([3e-10, 6e-10, 4e-10])
+        .jobs_every(every, 0);
     let hard = PoolConfig::new()
         .name("b")
         .extranonce1_size(3)
         .extranonce2_size(size_b)
-        .moving_difficulty([1e-6, 2e-6, 1.5e-6])
-        .jobs_every(every, 3);
-    (Pool::start(easy).await, Pool::start(hard).await)
+        .moving_difficulty([3e-7, 6e-7, 4e-7])
+        .jobs_every(every, 0);
+    // A share that is on its way while a clean job comes is stale at any pool, switcher or not. So
+    // jobs here stay valid for longer than any share is under way.
+    let lasting = |mut config: PoolConfig| {
+        config.jobs_kept = 256;
+        config
+    };
+    (Pool::start(lasting(easy)).await, Pool::start(lasting(hard)).await)
 }
 
 async fn patiently(what: &str, condition: impl FnMut() -> bool) {
@@ -33,8 +39,8 @@ async fn twenty_switches(size_a: usize, size_b: usize, freezes: bool) {
     switcher.assign("alice", "btc");
     let mut miners = Vec::new();
     for n in 0..200 {
-        let config = MinerConfig::new(format!("alice.rig{n}"))
-            .share_every(Duration::from_millis(250));
+        let config =
+            MinerConfig::new(format!("alice.rig{n}")).share_every(Duration::from_millis(400));
         miners.push(Miner::connect(switcher.address(), config).await);
     }
     patiently("all miners have shares accepted", || {
@@ -82,7 +88,6 @@ async fn twenty_switches(size_a: usize, size_b: usize, freezes: bool) {
 fn nothing_wrong_at(pool: &Pool) {
     assert_eq!(pool.report().violations, [] as [String; 0]);
     assert_eq!(pool.report().refusals, []);
-    let _: Vec<ConnectionReport> = pool.connections();
 }
 
 #[tokio::test(flavor = "multi_thread")]
