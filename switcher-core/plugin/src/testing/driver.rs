@@ -103,6 +103,8 @@ pub(super) struct Driver<'a> {
     legs: BTreeMap<LegId, Leg>,
     serving: Option<LegId>,
     served: BTreeSet<LegId>,
+    /// Shares that went up on a leg and have no verdict.
+    outstanding: BTreeMap<LegId, usize>,
     identified: Option<SubAccount>,
     coin: Option<Coin>,
     is_over: bool,
@@ -194,6 +196,7 @@ impl<'a> Driver<'a> {
             legs: BTreeMap::new(),
             serving: None,
             served: BTreeSet::new(),
+            outstanding: BTreeMap::new(),
             identified: None,
             coin: None,
             is_over: false,
@@ -232,10 +235,12 @@ impl<'a> Driver<'a> {
             Event::LegDown(leg) => {
                 self.end_leg(*leg, Leg::Gone);
                 self.give(Input::LegDown(*leg))?;
+                self.check_books(*leg)?;
             }
             Event::LegGone(leg) => {
                 self.end_leg(*leg, Leg::Gone);
                 self.give(Input::LegGone(*leg))?;
+                self.check_books(*leg)?;
             }
             Event::LegUp { leg, pool, form } => {
                 let pool = self.world.pool(pool.as_deref(), self.coin.as_ref())?;
@@ -436,6 +441,11 @@ impl<'a> Driver<'a> {
                         self.identified = None;
                     }
                 }
+                Action::Share { leg: Some(leg), .. } => {
+                    let count = self.outstanding.entry(*leg).or_default();
+                    *count = count.saturating_sub(1);
+                }
+                Action::Submitted(leg) => *self.outstanding.entry(*leg).or_default() += 1,
                 Action::WakeAt(when) => self.wake = Some(*when),
                 _ => {}
             }
@@ -444,26 +454,53 @@ impl<'a> Driver<'a> {
     }
 
     fn check_action(&self, action: &Action, input: Input<'_>, out: &Outbox) -> Result<(), String> {
-        let side = match action {
+        match action {
             Action::Forward(_) if !matches!(input, Input::Frame(..)) => {
-                return Err("forwards although no frame is being handled".to_owned());
+                Err("forwards although no frame is being handled".to_owned())
             }
             Action::Send(_, range) if out.bytes().get(range.clone()).is_none() => {
-                return Err(format!("sends bytes {range:?} that are not in the outbox"));
+                Err(format!("sends bytes {range:?} that are not in the outbox"))
             }
             Action::Identify { .. } if self.identified.is_some() => {
-                return Err("identifies a second time".to_owned());
+                Err("identifies a second time".to_owned())
             }
-            Action::Forward(side) | Action::Send(side, _) => *side,
-            Action::LegReady(leg, _) => Side::Upstream(*leg),
-            _ => return Ok(()),
-        };
+            Action::Forward(side) => self.check_reachable("forward", *side),
+            Action::Send(side, _) => self.check_reachable("send", *side),
+            Action::LegReady(leg, _) => self.check_reachable("ready", Side::Upstream(*leg)),
+            Action::Submitted(leg) => self.check_reachable("submitted", Side::Upstream(*leg)),
+            Action::Learn { leg, .. }
+            | Action::LegRefused { leg, .. }
+            | Action::ReplaceLeg { leg, .. }
+                if !self.legs.contains_key(leg) =>
+            {
+                Err(format!("speaks of leg {leg}, which never was"))
+            }
+            Action::Share { leg: Some(leg), .. }
+                if self.outstanding.get(leg).is_none_or(|count| *count == 0) =>
+            {
+                Err(format!("counts a share of leg {leg} that was not submitted there"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_reachable(&self, action: &str, side: Side) -> Result<(), String> {
         match side {
             Side::Downstream if self.world.is_probe => {
                 Err("a probe sends to a miner that is not there".to_owned())
             }
             Side::Upstream(leg) if !self.legs.get(&leg).is_some_and(|leg| leg.is_open()) => {
-                Err(format!("`{}` needs leg {leg}, which is not open", name(action)))
+                Err(format!("`{action}` needs leg {leg}, which is not open"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every share has a verdict by the time its leg has ended.
+    fn check_books(&self, leg: LegId) -> Result<(), Broken> {
+        match self.outstanding.get(&leg) {
+            Some(count) if *count > 0 && !self.is_over => {
+                Err(Broken::Rule(format!("leg {leg} has ended and {count} shares have no verdict")))
             }
             _ => Ok(()),
         }
@@ -512,13 +549,5 @@ impl Bounds {
             return Err(format!("{bytes} bytes sent for {taken} received, allowed are {allowed}"));
         }
         Ok(())
-    }
-}
-
-fn name(action: &Action) -> &'static str {
-    match action {
-        Action::Forward(_) => "forward",
-        Action::LegReady(..) => "ready",
-        _ => "send",
     }
 }
