@@ -195,11 +195,10 @@ impl Work {
     fn recall(&mut self, sight: &Sight) {
         let is_known =
             |text: &String| matches!(sight, Sight::Text { text: seen, .. } if seen == text);
-        if let Some(text) = self.remembered.take_if(|text| is_known(text)) {
-            match self.parse(&text) {
-                Ok(map) => self.use_map(text, map),
-                Err(_) => self.remembered = None,
-            }
+        if let Some(text) = self.remembered.take_if(|text| is_known(text))
+            && let Ok(map) = self.parse(&text)
+        {
+            self.use_map(text, map);
         }
     }
 

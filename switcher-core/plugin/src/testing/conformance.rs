@@ -9,10 +9,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::driver::{Bounds, Broken, Chunks, Driver, Mode, Observed, World};
+use super::driver::{Bounds, Chunks, Driver, Mode, Observed};
 use super::garbage::{SplitMix64, garbage, vary};
 use super::script::{Event, Script};
 use super::transcript::Run;
+use super::world::{Broken, World};
 use crate::dialect::{Recognition, StratumDialect};
 use crate::types::Side;
 

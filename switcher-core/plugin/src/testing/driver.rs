@@ -2,19 +2,16 @@
 //! refuses to do what the engine would not do. Judges nothing but the rules of the trait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::garbage::SplitMix64;
 use super::render;
-use super::script::{Event, Header, Script};
-use crate::dialect::{
-    DialectSession, Input, ListenerView, PoolView, Saved, Seat, SessionSeat, StratumDialect,
-    UpstreamSettings,
-};
+use super::script::Event;
+use super::world::{Broken, World};
+use crate::dialect::{DialectSession, Input, Saved};
 use crate::fault::Fault;
 use crate::frame::Cut;
 use crate::outbox::{Action, Outbox};
-use crate::types::{Coin, LegId, Millis, Retry, SessionId, Side, SubAccount};
+use crate::types::{Coin, LegId, Millis, Retry, Side, SubAccount};
 
 /// Sessions begin at this time, so that none can take 0 for "never".
 const START: Millis = Millis(1_000_000);
@@ -24,15 +21,6 @@ const LINE_LIMIT: usize = 256 * 1024;
 
 /// Wakes granted within one `@`. More is a session that asks to be woken at once for ever.
 const MOST_WAKES: usize = 1_000;
-
-/// What surrounds a session: made once per script from its header.
-#[derive(Debug)]
-pub(super) struct World<'a> {
-    pub(super) dialect: &'a dyn StratumDialect,
-    view: ListenerView,
-    header: &'a Header,
-    is_probe: bool,
-}
 
 /// How the same conversation is brought to a session.
 #[derive(Debug, Clone, Default)]
@@ -64,17 +52,6 @@ pub(super) struct Bounds {
 pub(super) struct Observed {
     pub(super) lines: Vec<String>,
     pub(super) frames: Vec<(Side, Vec<u8>)>,
-}
-
-/// Why a step could not be done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
-    /// The dialect broke a rule of the trait.
-    #[error("{0}")]
-    Rule(String),
-    /// The engine would not do this.
-    #[error("the engine would not do this: {0}")]
-    Script(String),
 }
 
 /// One leg as the engine sees it.
@@ -109,78 +86,6 @@ pub(super) struct Driver<'a> {
     coin: Option<Coin>,
     is_over: bool,
     observed: Observed,
-}
-
-impl<'a> World<'a> {
-    pub(super) fn of(
-        script: &'a Script,
-        dialects: &[&'a dyn StratumDialect],
-    ) -> Result<Self, Broken> {
-        let header = &script.header;
-        let find = |name: Option<&String>| match name {
-            None => dialects.first().copied().ok_or_else(|| "no dialect was given".to_owned()),
-            Some(name) => dialects
-                .iter()
-                .copied()
-                .find(|dialect| dialect.name() == name)
-                .ok_or_else(|| format!("dialect `{name}` was not given")),
-        };
-        let dialect = find(header.dialect.as_ref()).map_err(Broken::Script)?;
-        dialect
-            .check_listener(&header.options)
-            .map_err(|error| Broken::Script(format!("options: {error}")))?;
-        let mut view = ListenerView {
-            name: header.listener.clone(),
-            options: header.options.clone(),
-            pools: Vec::new(),
-        };
-        for (name, pool) in &header.pools {
-            let coin = Coin::new(&pool.coin);
-            let owner = match &pool.dialect {
-                Some(_) => find(pool.dialect.as_ref()).map_err(Broken::Script)?,
-                None => dialect,
-            };
-            let settings = UpstreamSettings {
-                name,
-                coin: &coin,
-                user: pool.user.as_deref(),
-                password: pool.password.as_deref(),
-                options: &pool.options,
-            };
-            let profile = owner
-                .profile(&settings)
-                .map_err(|error| Broken::Script(format!("pool {name}: {error}")))?;
-            let fact = pool.fact.as_ref().map(|fact| Arc::from(fact.to_string()));
-            view.pools.push(PoolView { name: name.clone(), coin, profile, fact });
-        }
-        Ok(Self { dialect, view, header, is_probe: script.is_probe() })
-    }
-
-    fn seat(&self) -> Seat<'_> {
-        let seat = SessionSeat {
-            session: SessionId(self.header.session),
-            short_id: self.header.short_id,
-            entropy: self.header.entropy,
-            peer: self.header.peer,
-            listener: &self.view,
-        };
-        if self.is_probe { Seat::Probe(seat) } else { Seat::Miner(seat) }
-    }
-
-    fn pool(&self, name: Option<&str>, coin: Option<&Coin>) -> Result<&PoolView, Broken> {
-        let pools = &self.view.pools;
-        match name {
-            Some(name) => pools
-                .iter()
-                .find(|pool| pool.name == name)
-                .ok_or_else(|| Broken::Script(format!("the header has no pool {name}"))),
-            None => pools
-                .iter()
-                .find(|pool| Some(&pool.coin) == coin)
-                .or(pools.first().filter(|_| self.is_probe))
-                .ok_or_else(|| Broken::Script("the header has no pool of the coin".to_owned())),
-        }
-    }
 }
 
 impl<'a> Driver<'a> {
