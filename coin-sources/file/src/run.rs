@@ -195,11 +195,10 @@ impl Work {
     fn recall(&mut self, sight: &Sight) {
         let is_known =
             |text: &String| matches!(sight, Sight::Text { text: seen, .. } if seen == text);
-        if let Some(text) = self.remembered.take_if(|text| is_known(text)) {
-            match self.parse(&text) {
-                Ok(map) => self.use_map(text, map),
-                Err(_) => self.remembered = None,
-            }
+        if let Some(text) = self.remembered.take_if(|text| is_known(text))
+            && let Ok(map) = self.parse(&text)
+        {
+            self.use_map(text, map);
         }
     }
 
@@ -284,5 +283,40 @@ async fn join<T>(running: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     match running {
         Some(handle) => handle.await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_once_and_another_mistake_again() {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let list = Arc::clone(&said);
+        let board = BoardWriter::new(move |notice| list.lock().unwrap().push(notice));
+        let settings = FileSettings::new("m.toml");
+        let mut work = Work::new(settings, Format::Toml, board, &SourceState::default());
+        let map = |coin: &str| {
+            let text = format!("default = '{coin}'");
+            let map = CoinMap::parse(Format::Toml, &text, false).unwrap();
+            (text, map)
+        };
+
+        let (text, first) = map("a");
+        work.use_map(text, first);
+        let (text, second) = map("b");
+        work.use_map(text, second);
+        for why in ["one", "one", "other", "other"] {
+            work.keep_old_map(why);
+        }
+        let (text, third) = map("b");
+        work.use_map(text, third);
+
+        let healthy = |notice: &Notice| matches!(notice, Notice::Health { healthy: true, .. });
+        let said: Vec<bool> = said.lock().unwrap().iter().map(healthy).collect();
+        assert_eq!(said, [true, false, false, true]);
     }
 }

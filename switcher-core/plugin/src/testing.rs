@@ -7,7 +7,7 @@
 //!
 //! A protocol crate has one `tests/transcripts.rs`:
 //!
-//! ```ignore
+//! ```text
 //! use switcher_plugin::testing;
 //!
 //! #[test]
@@ -63,6 +63,7 @@ mod garbage;
 mod render;
 mod script;
 mod transcript;
+mod world;
 
 pub use conformance::{Limits, check_conformance, conform};
 pub use garbage::SplitMix64;

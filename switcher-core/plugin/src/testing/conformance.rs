@@ -9,15 +9,19 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::driver::{Bounds, Broken, Chunks, Driver, Mode, Observed, World};
+use super::driver::{Bounds, Chunks, Driver, Mode, Observed};
 use super::garbage::{SplitMix64, garbage, vary};
 use super::script::{Event, Script};
 use super::transcript::Run;
+use super::world::{Broken, World};
 use crate::dialect::{Recognition, StratumDialect};
 use crate::types::Side;
 
 /// The stack of a case: what threads of the standard library and of tokio have by default.
 const STACK: usize = 2 * 1024 * 1024;
+
+/// Bytes that one frame of a flood may add to the saved state for good.
+const GROWTH: usize = 4;
 
 /// What a session may take, and how long the suite looks.
 #[derive(Debug, Clone)]
@@ -30,7 +34,7 @@ pub struct Limits {
     pub output_factor: usize,
     /// Bytes of saved state, however many frames have come.
     pub saved: usize,
-    /// Frames of a flood.
+    /// Frames of a flood. Raise it if something is bounded by a larger number than half of this.
     pub flood: u32,
     /// Cases of garbage per script, seeds 0 to this. `CONFORM_SEED=n` runs only seed `n`.
     pub seeds: u64,
@@ -64,6 +68,8 @@ impl Limits {
 /// * Saving and resuming before every input changes nothing; every version it says it reads can be
 ///   saved and resumed.
 /// * Twice the same is twice the same.
+/// * Every share that was submitted to a leg has one verdict by the time the leg has ended, nothing
+///   is sent to a leg that is not open, and nobody identifies twice.
 /// * `recognise` decides on the first frame and does not change its mind.
 /// * Garbage on any side never panics and never hangs; what is sent per input is bounded.
 /// * A flood of frames does not grow the saved state without bound.
@@ -94,7 +100,8 @@ pub fn check_conformance(
     if scripts.is_empty() {
         return Err("there are no scripts to work with".to_owned());
     }
-    for script in scripts {
+    for (index, script) in scripts.iter().enumerate() {
+        let earlier = scripts.get(..index).unwrap_or_default();
         let world = match World::of(script, dialects) {
             Ok(world) => world,
             Err(broken) => {
@@ -106,7 +113,7 @@ pub fn check_conformance(
             for seed in seeds {
                 cases += 1;
                 let title = format!("{check}, seed {seed}, {}", script.name);
-                let one = Case { script, world: &world, limits, seed };
+                let one = Case { script, earlier, world: &world, limits, seed };
                 if let Err(problem) = watched(&title, limits.patience, || case(&one)) {
                     let _ = writeln!(report, "{title}: {}\n", problem.trim_end());
                     break;
@@ -119,6 +126,8 @@ pub fn check_conformance(
 
 struct Case<'a> {
     script: &'a Script,
+    /// The scripts in front of it.
+    earlier: &'a [Script],
     world: &'a World<'a>,
     limits: &'a Limits,
     seed: u64,
@@ -267,9 +276,14 @@ fn expect_rules(result: Result<Observed, Broken>) -> Result<(), String> {
     }
 }
 
-/// Repeats each frame of the conversation where it stands, as it is and varied.
+/// Repeats each frame of the conversation where it stands, as it is and varied. Frames that an
+/// earlier conversation had too are left out, as most begin alike.
 fn flood(case: &Case<'_>) -> Result<(), String> {
-    for (index, side, frame) in case.script.frames() {
+    let is_known = |side: Side, frame: &[u8]| {
+        let mut earlier = case.earlier.iter().flat_map(Script::frames);
+        earlier.any(|(_, other, bytes)| other == side && bytes == frame)
+    };
+    for (index, side, frame) in case.script.frames().filter(|f| !is_known(f.1, f.2)) {
         for is_varied in [false, true] {
             flood_with(case, index, side, frame, is_varied)
                 .map_err(|problem| flooded(case.script, index, is_varied, &problem))?;
@@ -296,21 +310,37 @@ fn flood_with(
     for step in case.script.steps.iter().take(index + 1) {
         driver.step(&step.event).map_err(|broken| broken.to_string())?;
     }
+    let half = case.limits.flood / 2;
+    let mut at_half = 0;
     for count in 0..case.limits.flood {
         let bytes = if is_varied { vary(frame, count) } else { frame.to_vec() };
         go_on(&mut driver, &Event::Bytes(side, bytes))?;
         if driver.is_over() {
-            break;
+            return Ok(());
+        }
+        if count == half {
+            at_half = saved_bytes(&driver, newest)?;
         }
     }
-    let bytes = driver.save(newest).map_err(|broken| broken.to_string())?.state.len();
-    if bytes > case.limits.saved {
+    let (flood, allowed) = (case.limits.flood, case.limits.saved);
+    let bytes = saved_bytes(&driver, newest)?;
+    if bytes > allowed {
         return Err(format!(
-            "the saved state has {bytes} bytes after {} frames, allowed are {}",
-            case.limits.flood, case.limits.saved
+            "the saved state has {bytes} bytes after {flood} frames, allowed are {allowed}"
+        ));
+    }
+    // What is bounded has reached its bound by half; numbers in it may still gain digits.
+    let growth = bytes.saturating_sub(at_half);
+    if growth > usize::try_from(flood - half).unwrap_or(usize::MAX).saturating_mul(GROWTH) {
+        return Err(format!(
+            "the saved state still grows: {growth} bytes in the second half of {flood} frames"
         ));
     }
     Ok(())
+}
+
+fn saved_bytes(driver: &Driver<'_>, version: u16) -> Result<usize, String> {
+    driver.save(version).map(|saved| saved.state.len()).map_err(|broken| broken.to_string())
 }
 
 /// Runs a case on a thread of its own name. A panic becomes an error; a hang ends the process, for

@@ -2,19 +2,16 @@
 //! refuses to do what the engine would not do. Judges nothing but the rules of the trait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::garbage::SplitMix64;
 use super::render;
-use super::script::{Event, Header, Script};
-use crate::dialect::{
-    DialectSession, Input, ListenerView, PoolView, Saved, Seat, SessionSeat, StratumDialect,
-    UpstreamSettings,
-};
+use super::script::Event;
+use super::world::{Broken, World};
+use crate::dialect::{DialectSession, Input, Saved};
 use crate::fault::Fault;
 use crate::frame::Cut;
 use crate::outbox::{Action, Outbox};
-use crate::types::{Coin, LegId, Millis, Retry, SessionId, Side, SubAccount};
+use crate::types::{Coin, LegId, Millis, Retry, Side, SubAccount};
 
 /// Sessions begin at this time, so that none can take 0 for "never".
 const START: Millis = Millis(1_000_000);
@@ -24,15 +21,6 @@ const LINE_LIMIT: usize = 256 * 1024;
 
 /// Wakes granted within one `@`. More is a session that asks to be woken at once for ever.
 const MOST_WAKES: usize = 1_000;
-
-/// What surrounds a session: made once per script from its header.
-#[derive(Debug)]
-pub(super) struct World<'a> {
-    pub(super) dialect: &'a dyn StratumDialect,
-    view: ListenerView,
-    header: &'a Header,
-    is_probe: bool,
-}
 
 /// How the same conversation is brought to a session.
 #[derive(Debug, Clone, Default)]
@@ -66,17 +54,6 @@ pub(super) struct Observed {
     pub(super) frames: Vec<(Side, Vec<u8>)>,
 }
 
-/// Why a step could not be done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
-    /// The dialect broke a rule of the trait.
-    #[error("{0}")]
-    Rule(String),
-    /// The engine would not do this.
-    #[error("the engine would not do this: {0}")]
-    Script(String),
-}
-
 /// One leg as the engine sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leg {
@@ -103,82 +80,12 @@ pub(super) struct Driver<'a> {
     legs: BTreeMap<LegId, Leg>,
     serving: Option<LegId>,
     served: BTreeSet<LegId>,
+    /// Shares that went up on a leg and have no verdict.
+    outstanding: BTreeMap<LegId, usize>,
     identified: Option<SubAccount>,
     coin: Option<Coin>,
     is_over: bool,
     observed: Observed,
-}
-
-impl<'a> World<'a> {
-    pub(super) fn of(
-        script: &'a Script,
-        dialects: &[&'a dyn StratumDialect],
-    ) -> Result<Self, Broken> {
-        let header = &script.header;
-        let find = |name: Option<&String>| match name {
-            None => dialects.first().copied().ok_or_else(|| "no dialect was given".to_owned()),
-            Some(name) => dialects
-                .iter()
-                .copied()
-                .find(|dialect| dialect.name() == name)
-                .ok_or_else(|| format!("dialect `{name}` was not given")),
-        };
-        let dialect = find(header.dialect.as_ref()).map_err(Broken::Script)?;
-        dialect
-            .check_listener(&header.options)
-            .map_err(|error| Broken::Script(format!("options: {error}")))?;
-        let mut view = ListenerView {
-            name: header.listener.clone(),
-            options: header.options.clone(),
-            pools: Vec::new(),
-        };
-        for (name, pool) in &header.pools {
-            let coin = Coin::new(&pool.coin);
-            let owner = match &pool.dialect {
-                Some(_) => find(pool.dialect.as_ref()).map_err(Broken::Script)?,
-                None => dialect,
-            };
-            let settings = UpstreamSettings {
-                name,
-                coin: &coin,
-                user: pool.user.as_deref(),
-                password: pool.password.as_deref(),
-                options: &pool.options,
-            };
-            let profile = owner
-                .profile(&settings)
-                .map_err(|error| Broken::Script(format!("pool {name}: {error}")))?;
-            let fact = pool.fact.as_ref().map(|fact| Arc::from(fact.to_string()));
-            view.pools.push(PoolView { name: name.clone(), coin, profile, fact });
-        }
-        Ok(Self { dialect, view, header, is_probe: script.is_probe() })
-    }
-
-    fn seat(&self) -> Seat<'_> {
-        let seat = SessionSeat {
-            session: SessionId(self.header.session),
-            short_id: self.header.short_id,
-            entropy: self.header.entropy,
-            peer: self.header.peer,
-            listener: &self.view,
-        };
-        if self.is_probe { Seat::Probe(seat) } else { Seat::Miner(seat) }
-    }
-
-    fn pool(&self, name: Option<&str>, coin: Option<&Coin>) -> Result<&PoolView, Broken> {
-        let pools = &self.view.pools;
-        match name {
-            Some(name) => pools
-                .iter()
-                .find(|pool| pool.name == name)
-                .ok_or_else(|| Broken::Script(format!("the header has no pool {name}"))),
-            None => pools
-                .iter()
-                .find(|pool| Some(&pool.coin) == coin)
-                .or(pools.first().filter(|_| self.is_probe))
-                .ok_or_else(|| Broken::Script("the header has no pool of the coin".to_owned())),
-        }
-    }
 }
 
 impl<'a> Driver<'a> {
@@ -194,6 +101,7 @@ impl<'a> Driver<'a> {
             legs: BTreeMap::new(),
             serving: None,
             served: BTreeSet::new(),
+            outstanding: BTreeMap::new(),
             identified: None,
             coin: None,
             is_over: false,
@@ -232,10 +140,12 @@ impl<'a> Driver<'a> {
             Event::LegDown(leg) => {
                 self.end_leg(*leg, Leg::Gone);
                 self.give(Input::LegDown(*leg))?;
+                self.check_books(*leg)?;
             }
             Event::LegGone(leg) => {
                 self.end_leg(*leg, Leg::Gone);
                 self.give(Input::LegGone(*leg))?;
+                self.check_books(*leg)?;
             }
             Event::LegUp { leg, pool, form } => {
                 let pool = self.world.pool(pool.as_deref(), self.coin.as_ref())?;
@@ -436,6 +346,11 @@ impl<'a> Driver<'a> {
                         self.identified = None;
                     }
                 }
+                Action::Share { leg: Some(leg), .. } => {
+                    let count = self.outstanding.entry(*leg).or_default();
+                    *count = count.saturating_sub(1);
+                }
+                Action::Submitted(leg) => *self.outstanding.entry(*leg).or_default() += 1,
                 Action::WakeAt(when) => self.wake = Some(*when),
                 _ => {}
             }
@@ -444,26 +359,53 @@ impl<'a> Driver<'a> {
     }
 
     fn check_action(&self, action: &Action, input: Input<'_>, out: &Outbox) -> Result<(), String> {
-        let side = match action {
+        match action {
             Action::Forward(_) if !matches!(input, Input::Frame(..)) => {
-                return Err("forwards although no frame is being handled".to_owned());
+                Err("forwards although no frame is being handled".to_owned())
             }
             Action::Send(_, range) if out.bytes().get(range.clone()).is_none() => {
-                return Err(format!("sends bytes {range:?} that are not in the outbox"));
+                Err(format!("sends bytes {range:?} that are not in the outbox"))
             }
             Action::Identify { .. } if self.identified.is_some() => {
-                return Err("identifies a second time".to_owned());
+                Err("identifies a second time".to_owned())
             }
-            Action::Forward(side) | Action::Send(side, _) => *side,
-            Action::LegReady(leg, _) => Side::Upstream(*leg),
-            _ => return Ok(()),
-        };
+            Action::Forward(side) => self.check_reachable("forward", *side),
+            Action::Send(side, _) => self.check_reachable("send", *side),
+            Action::LegReady(leg, _) => self.check_reachable("ready", Side::Upstream(*leg)),
+            Action::Submitted(leg) => self.check_reachable("submitted", Side::Upstream(*leg)),
+            Action::Learn { leg, .. }
+            | Action::LegRefused { leg, .. }
+            | Action::ReplaceLeg { leg, .. }
+                if !self.legs.contains_key(leg) =>
+            {
+                Err(format!("speaks of leg {leg}, which never was"))
+            }
+            Action::Share { leg: Some(leg), .. }
+                if self.outstanding.get(leg).is_none_or(|count| *count == 0) =>
+            {
+                Err(format!("counts a share of leg {leg} that was not submitted there"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_reachable(&self, action: &str, side: Side) -> Result<(), String> {
         match side {
             Side::Downstream if self.world.is_probe => {
                 Err("a probe sends to a miner that is not there".to_owned())
             }
             Side::Upstream(leg) if !self.legs.get(&leg).is_some_and(|leg| leg.is_open()) => {
-                Err(format!("`{}` needs leg {leg}, which is not open", name(action)))
+                Err(format!("`{action}` needs leg {leg}, which is not open"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every share has a verdict by the time its leg has ended.
+    fn check_books(&self, leg: LegId) -> Result<(), Broken> {
+        match self.outstanding.get(&leg) {
+            Some(count) if *count > 0 && !self.is_over => {
+                Err(Broken::Rule(format!("leg {leg} has ended and {count} shares have no verdict")))
             }
             _ => Ok(()),
         }
@@ -512,13 +454,5 @@ impl Bounds {
             return Err(format!("{bytes} bytes sent for {taken} received, allowed are {allowed}"));
         }
         Ok(())
-    }
-}
-
-fn name(action: &Action) -> &'static str {
-    match action {
-        Action::Forward(_) => "forward",
-        Action::LegReady(..) => "ready",
-        _ => "send",
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::driver::{Chunks, Driver, Mode, Observed, World};
+use super::driver::{Chunks, Driver, Mode, Observed};
 use super::garbage::SplitMix64;
 use super::script::Script;
+use super::world::World;
 use crate::dialect::StratumDialect;
 
 /// Seeds of the random chunkings of every transcript.

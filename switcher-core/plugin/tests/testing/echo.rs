@@ -3,6 +3,7 @@
 //! The miner says `{"hello":"alice.rig"}`, then `{"share":n}`; the pool says `welcome`, `work …`
 //! and `ok` or `no`. Every second of silence the miner is sent a `ping`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub(crate) enum Defect {
     HoardsWorkers,
     OldVersionUnread,
     OverflowsTheStack,
+    LosesShares,
+    Overcounts,
     PanicsOnDepth,
     PanicsOnNumbers,
     PanicsOnText,
@@ -67,7 +70,7 @@ struct State {
     greeted: bool,
     leg: Option<LegId>,
     login: String,
-    outstanding: u32,
+    outstanding: BTreeMap<LegId, u32>,
     work: Option<String>,
     hoard: Vec<String>,
     fickle: u64,
@@ -168,17 +171,7 @@ impl DialectSession for EchoSession {
                     out.send(Side::Downstream, work.as_bytes());
                 }
             }
-            Input::LegDown(leg) | Input::LegGone(leg) if self.state.leg == Some(leg) => {
-                self.state.leg = None;
-                for _ in 0..std::mem::take(&mut self.state.outstanding) {
-                    let (leg, verdict) = (Some(leg), Verdict::Unanswered);
-                    out.push(Action::Share { leg, verdict, difficulty: 1.0 });
-                    out.send(Side::Downstream, b"lost\n");
-                }
-                if self.defect == Some(Defect::SendsIntoTheVoid) {
-                    out.send(Side::Upstream(leg), b"bye\n");
-                }
-            }
+            Input::LegDown(leg) | Input::LegGone(leg) => self.lose(leg, out),
             Input::Refused(why) => out.push(Action::Close { why: why.label().into() }),
             Input::Wake => {
                 out.send(Side::Downstream, b"ping\n");
@@ -246,6 +239,23 @@ impl EchoSession {
         }
     }
 
+    fn lose(&mut self, leg: LegId, out: &mut Outbox) {
+        if self.state.leg == Some(leg) {
+            self.state.leg = None;
+            if self.defect == Some(Defect::SendsIntoTheVoid) {
+                out.send(Side::Upstream(leg), b"bye\n");
+            }
+        }
+        let lost = self.state.outstanding.remove(&leg).unwrap_or_default();
+        for _ in 0..lost {
+            if self.defect != Some(Defect::LosesShares) {
+                let (leg, verdict) = (Some(leg), Verdict::Unanswered);
+                out.push(Action::Share { leg, verdict, difficulty: 1.0 });
+            }
+            out.send(Side::Downstream, b"lost\n");
+        }
+    }
+
     fn on_miner(&mut self, now: Millis, frame: &[u8], out: &mut Outbox) -> Result<(), Fault> {
         let bad = Fault::downstream(FaultKind::BadFrame);
         let value: Value = serde_json::from_slice(frame).map_err(|_| bad)?;
@@ -266,10 +276,11 @@ impl EchoSession {
             out.push(Action::Disregard(Fault::downstream(FaultKind::Unexpected)));
             return Ok(());
         };
-        if self.state.outstanding >= 16 {
+        let outstanding = self.state.outstanding.entry(leg).or_default();
+        if *outstanding >= 16 {
             return Err(Fault::downstream(FaultKind::Excess));
         }
-        self.state.outstanding += 1;
+        *outstanding += 1;
         out.push(Action::Forward(Side::Upstream(leg)));
         out.push(Action::Submitted(leg));
         Ok(())
@@ -304,12 +315,13 @@ impl EchoSession {
             }
             _ => return Err(Fault { side: Side::Upstream(leg), kind: FaultKind::BadFrame }),
         };
-        if self.state.outstanding == 0 {
+        let outstanding = self.state.outstanding.entry(leg).or_default();
+        if *outstanding == 0 && self.defect != Some(Defect::Overcounts) {
             let side = Side::Upstream(leg);
             out.push(Action::Disregard(Fault { side, kind: FaultKind::UnknownId }));
             return Ok(());
         }
-        self.state.outstanding -= 1;
+        *outstanding = outstanding.saturating_sub(1);
         out.push(Action::Share { leg: Some(leg), verdict, difficulty: 1.0 });
         if !self.state.is_probe {
             out.push(Action::Forward(Side::Downstream));

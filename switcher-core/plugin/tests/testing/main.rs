@@ -56,7 +56,9 @@ fn each_defect_is_found_by_its_check() {
         (Defect::ForgetsOnSave, "resume", "- send miner work"),
         (Defect::Hoards, "flood", "the same: the saved state has"),
         (Defect::HoardsWorkers, "flood", "varied: the saved state has"),
+        (Defect::LosesShares, "same again", "1 shares have no verdict"),
         (Defect::OldVersionUnread, "resume", "state has version 1"),
+        (Defect::Overcounts, "same again", "leg 3 that was not submitted there"),
         (Defect::PanicsOnDepth, "garbage", "panicked: too deep"),
         (Defect::PanicsOnNumbers, "garbage", "panicked"),
         (Defect::PanicsOnText, "garbage", "Utf8Error"),
@@ -71,6 +73,14 @@ fn each_defect_is_found_by_its_check() {
         let found = report.split("\n\n").any(is_it);
         assert!(found, "{defect:?} should be found by `{check}` with `{part}`:\n{report}");
     }
+}
+
+#[test]
+fn growth_below_the_limit_is_found_too() {
+    let limits = Limits { flood: 1_000, ..Limits::default() };
+    let result = check_conformance(&[&Echo::with(Defect::Hoards)], &scripts(DIR), &limits);
+
+    assert!(result.unwrap_err().contains("the saved state still grows: "));
 }
 
 #[test]
