@@ -22,7 +22,7 @@ const MAX_SUGGESTION: usize = 256;
 
 impl BitcoinSession {
     /// One object from the miner.
-    pub(crate) fn from_miner(
+    pub(crate) fn miner_said(
         &mut self,
         message: &Message<'_>,
         out: &mut Outbox,
@@ -183,8 +183,9 @@ impl BitcoinSession {
             Self::disregard(out, Side::Downstream, FaultKind::Excess);
             return self.deny(id, 20, "Too many requests", out);
         }
+        let leg_id = leg.id;
         Self::ask(leg, Ask::Relay, id, method, out, |arena| arena.extend_from_slice(params));
-        Ok(())
+        self.give_up_oldest(leg_id, out)
     }
 }
 

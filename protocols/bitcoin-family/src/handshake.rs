@@ -17,11 +17,8 @@ use crate::session::{Agent, BitcoinSession};
 use crate::submits::{is_positive, plain_answer};
 use crate::version_rolling::{DEFAULT_MASK, write_mask};
 
-/// How long a difficulty is waited for after the first job of a leg; then it is SV1's default.
-const DIFFICULTY_WAIT_MS: u64 = 2_000;
-
-/// SV1's difficulty of a connection on which none was set.
-const DEFAULT_DIFFICULTY: f64 = 1.0;
+/// How long something is waited for that a pool may leave out.
+const PATIENCE_MS: u64 = 2_000;
 
 /// What the original calls itself towards sserver if the miner names no agent.
 const ECHO_AGENT: &str = "stratumSwitcher";
@@ -213,6 +210,7 @@ impl BitcoinSession {
         let (result, error) = plain_answer(message);
         let Some(leg) = self.leg(leg_id) else { return };
         leg.flags.authorized = true;
+        leg.authorized_at = now;
         if (&*result, &*error) != (b"true", b"null") {
             let (result, error) = (Raw(result.into()), Raw(error.into()));
             leg.welcome = Some(Box::new(Welcome { result, error }));
@@ -279,23 +277,14 @@ impl BitcoinSession {
         let Some(leg) = self.leg(leg_id) else { return };
         let Some(rung) = leg.rung(own) else { return };
         let flags = leg.flags;
-        if is_active
-            || !flags.authorized
-            || flags.announced
-            || flags.unfit
-            || (leg.is_replaying() && !flags.served)
-        {
+        if is_active || !flags.authorized || flags.announced || flags.unfit {
             return;
         }
-        if !is_first {
-            if leg.job.is_none() {
-                return;
-            }
-            let waits_until = leg.job_at.plus(DIFFICULTY_WAIT_MS);
-            if leg.difficulty.is_none() && now < waits_until {
-                self.wake_when_needed(now, out);
-                return;
-            }
+        if !is_first && leg.job.is_none() {
+            return;
+        }
+        if waits_until(leg, is_first).is_some_and(|time| now < time) {
+            return self.wake_when_needed(now, out);
         }
         self.announce(leg_id, rung, out);
     }
@@ -345,27 +334,14 @@ impl BitcoinSession {
         }
     }
 
-    /// Asks to be woken when the first leg stops waiting for its difficulty.
+    /// Asks to be woken when the first leg has waited long enough.
     fn wake_when_needed(&self, now: Millis, out: &mut Outbox) {
-        let waiting =
-            self.state.legs.iter().filter(|leg| {
-                leg.job.is_some() && leg.difficulty.is_none() && !leg.flags.announced
-            });
-        let times = waiting.map(|leg| leg.job_at.plus(DIFFICULTY_WAIT_MS));
+        let is_first = !self.state.cut_once;
+        let waiting = self.state.legs.iter().filter(|leg| !leg.flags.announced);
+        let times = waiting.filter_map(|leg| waits_until(leg, is_first));
         if let Some(time) = times.filter(|time| *time > now).min() {
             out.push(Action::WakeAt(time));
         }
-    }
-
-    /// The difficulty that is in force for the leg's job. A later one counts if there was none: to
-    /// mine a job with too high a difficulty loses nothing, the reverse is a flood.
-    pub(crate) fn difficulty_of_job(leg: &Leg) -> Option<f64> {
-        leg.job_difficulty.or(leg.difficulty)
-    }
-
-    /// As [`Self::difficulty_of_job`], with SV1's default.
-    pub(crate) fn difficulty_or_default(leg: &Leg) -> f64 {
-        Self::difficulty_of_job(leg).unwrap_or(DEFAULT_DIFFICULTY)
     }
 
     /// Reports a pool's sizes and mask if they are news.
@@ -382,8 +358,8 @@ impl BitcoinSession {
         let asked_all = asked & DEFAULT_MASK == DEFAULT_MASK;
         let mask = (asked_all && is_answered).then_some(leg.mask & DEFAULT_MASK);
         let pool = name_hash(&terms.pool);
-        let known = self.terms.known.iter().position(|known| known.pool == pool);
-        let before = known.and_then(|at| self.terms.known.get(at)).map(|known| known.fact);
+        let all = self.state.learnt.iter().chain(&*self.terms.known);
+        let before = all.filter(|known| known.pool == pool).map(|known| known.fact).next();
         let fact = Fact {
             extranonce1_size: u8::try_from(theirs.len()).unwrap_or(u8::MAX),
             extranonce2_size: theirs.size2(),
@@ -392,14 +368,9 @@ impl BitcoinSession {
         if before == Some(fact) {
             return;
         }
-        match known.and_then(|at| self.terms.known.get_mut(at)) {
-            Some(known) => known.fact = fact,
-            None => {
-                let mut all = std::mem::take(&mut self.terms.known).into_vec();
-                all.push(Known { pool, fact });
-                self.terms.known = all.into();
-            }
-        }
+        self.state.learnt.retain(|known| known.pool != pool);
+        self.state.learnt.reserve_exact(1);
+        self.state.learnt.push(Known { pool, fact });
         out.push(Action::Learn { leg: leg_id, fact: fact.to_json().into() });
     }
 
@@ -419,4 +390,14 @@ impl BitcoinSession {
             out.push(Action::Close { why: "the probe was refused".into() });
         }
     }
+}
+
+/// Until when a leg waits for something that may never come, if it does: the difficulty of its first
+/// job, and answers for workers behind the first (ckpool has none for a second authorize).
+fn waits_until(leg: &Leg, is_first: bool) -> Option<Millis> {
+    let difficulty = (!is_first && leg.difficulty.is_none() && leg.job.is_some())
+        .then(|| leg.job_at.plus(PATIENCE_MS));
+    let workers =
+        (leg.is_replaying() && !leg.flags.served).then(|| leg.authorized_at.plus(PATIENCE_MS));
+    difficulty.max(workers)
 }

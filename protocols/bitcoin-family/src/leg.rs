@@ -10,6 +10,10 @@ use crate::raw::{Line, Raw};
 /// Most requests that may be outstanding at one pool.
 pub(crate) const MAX_OUTSTANDING: usize = 256;
 
+/// Most requests besides shares that are passed on for the miner and may stay unanswered, and most of
+/// ours: sserver, for one, never answers what it does not know.
+const MAX_IDLE: usize = 16;
+
 /// Most extranonces of the past that late shares may still refer to.
 const MAX_OLDER_EPOCHS: usize = 7;
 
@@ -27,6 +31,8 @@ pub(crate) struct Leg {
     pub(crate) next_id: u32,
     /// Version bits that the pool allows; 0 until it has allowed any.
     pub(crate) mask: u32,
+    /// When the pool accepted the first worker.
+    pub(crate) authorized_at: Millis,
     /// The latest difficulty that the pool has set.
     pub(crate) difficulty: Option<f64>,
     /// The difficulty that was in force when the latest job came.
@@ -122,6 +128,7 @@ impl Leg {
             flags: Flags { echo, ..Flags::default() },
             next_id: 1,
             mask: 0,
+            authorized_at: Millis(0),
             difficulty: None,
             job_difficulty: None,
             job: None,
@@ -139,7 +146,7 @@ impl Leg {
 
     /// Books a request and returns its id. There is always room for what the handshake needs;
     /// whoever passes something on for the miner asks [`Leg::has_room`] first.
-    pub(crate) fn ask(&mut self, ask: Ask, miner_id: &[u8], difficulty: f64) -> u32 {
+    pub(crate) fn ask(&mut self, ask: Ask, miner_id: &[u8]) -> u32 {
         let text_id = match ask {
             Ask::Configure => Some(0),
             Ask::Subscribe => Some(1),
@@ -151,6 +158,8 @@ impl Leg {
         if text_id.is_none() {
             self.next_id = self.next_id.wrapping_add(1) % (u32::MAX - 2);
         }
+        let difficulty = if ask == Ask::Share { self.share_difficulty() } else { 0.0 };
+        self.take_oldest(|ask| ask == Ask::Ignore);
         self.outstanding.push(Outstanding { id, ask, miner_id: Raw::of(miner_id), difficulty });
         id
     }
@@ -169,6 +178,18 @@ impl Leg {
             self.outstanding = Vec::new();
         }
         Some(asked)
+    }
+
+    /// Takes the oldest request of the miner that is no share, if there are too many of them.
+    pub(crate) fn take_overdue(&mut self) -> Option<Outstanding> {
+        self.take_oldest(|ask| matches!(ask, Ask::Relay | Ask::Worker(_)))
+    }
+
+    fn take_oldest(&mut self, is_kind: impl Fn(Ask) -> bool) -> Option<Outstanding> {
+        let mut kind = self.outstanding.iter().enumerate().filter(|(_, asked)| is_kind(asked.ask));
+        let (oldest, _) = kind.next()?;
+        let others = kind.count();
+        (others >= MAX_IDLE).then(|| self.outstanding.remove(oldest))
     }
 
     /// Whether answers are missing that must be there before the leg can serve.
@@ -196,9 +217,15 @@ impl Leg {
         self.epoch.as_ref()?.theirs.rung(own).ok()
     }
 
+    /// The difficulty that is in force for the latest job. A later one counts if there was none: to
+    /// mine a job with too high a difficulty loses nothing, the reverse is a flood.
+    pub(crate) fn difficulty_in_force(&self) -> Option<f64> {
+        self.job_difficulty.or(self.difficulty)
+    }
+
     /// The difficulty of shares for the latest job, 0 if unknown.
-    pub(crate) fn share_difficulty(&self) -> f64 {
-        self.job_difficulty.or(self.difficulty).unwrap_or(0.0)
+    fn share_difficulty(&self) -> f64 {
+        self.difficulty_in_force().unwrap_or(0.0)
     }
 
     /// Whether the state is one that a leg can have; for state that was saved.
@@ -239,7 +266,7 @@ mod tests {
     #[test]
     fn answers_find_their_request_once() {
         let mut leg = leg(false);
-        let id = leg.ask(Ask::Share, b"4", 1.0);
+        let id = leg.ask(Ask::Share, b"4");
 
         assert_eq!(leg.answered(b"2").map(|asked| asked.id), None);
         assert_eq!(leg.answered(b"1").map(|asked| asked.miner_id), Some(Raw::of(b"4")));
@@ -250,11 +277,11 @@ mod tests {
     #[test]
     fn handshake_ids_are_texts_at_echo_pools_only() {
         let mut echo = leg(true);
-        echo.ask(Ask::Authorize, b"", 0.0);
+        echo.ask(Ask::Authorize, b"");
         assert!(echo.answered(b"\"auth\"").is_some());
 
         let mut own = leg(false);
-        own.ask(Ask::Authorize, b"", 0.0);
+        own.ask(Ask::Authorize, b"");
         assert!(own.answered(b"\"auth\"").is_none());
         assert!(own.answered(b"4294967293").is_none());
         assert!(own.answered(b"1").is_some());

@@ -114,7 +114,7 @@ impl BitcoinSession {
             worker.waiting = Some(Raw::of(id));
         }
         self.send_waiting_workers(out);
-        Ok(())
+        self.state.active.map_or(Ok(()), |active| self.give_up_oldest(active, out))
     }
 
     /// Sends waiting workers up on the active leg, and those that other legs have accepted.
@@ -142,17 +142,6 @@ impl BitcoinSession {
         self.state.coin = Some(coin.clone());
     }
 
-    /// The worker that a share names, by its place; `None` if it never logged in here.
-    pub(crate) fn worker_of(&self, user: &[u8]) -> Option<usize> {
-        let workers = &self.state.workers;
-        if let Some(at) = workers.iter().position(|worker| worker.name.as_str().as_bytes() == user)
-        {
-            return Some(at);
-        }
-        let name = clean(&String::from_utf8_lossy(user));
-        workers.iter().position(|worker| worker.name.as_str() == name)
-    }
-
     /// Answers the first authorize and everything behind it.
     pub(crate) fn answer_login(
         &mut self,
@@ -163,6 +152,9 @@ impl BitcoinSession {
     ) {
         let Login::Held(id) = std::mem::replace(&mut self.state.login, next) else { return };
         let held = std::mem::take(&mut self.state.held);
+        if id.is_empty() && held.is_empty() {
+            return;
+        }
         out.send_with(Side::Downstream, |arena| {
             if !id.is_empty() {
                 write_reply(arena, &id.0, result, error);

@@ -1,5 +1,6 @@
 //! Settings of a listener, and what a session keeps of what its listener knows about pools.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use switcher_plugin::{ListenerView, ProfileError};
 
@@ -38,7 +39,7 @@ pub(crate) struct ListenerTerms {
 }
 
 /// A fact and the pool it is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Known {
     /// Of the pool's name.
     pub(crate) pool: u32,

@@ -18,7 +18,7 @@ use crate::extranonce::{Own, choose_sizes};
 use crate::jobs::TAGS;
 use crate::leg::Leg;
 use crate::login::{Login, Worker};
-use crate::options::{ListenerTerms, Sizes};
+use crate::options::{Known, ListenerTerms, Sizes};
 use crate::quirks::Quirks;
 use crate::raw::Raw;
 use crate::version_rolling::Masks;
@@ -36,6 +36,7 @@ pub(crate) struct BitcoinSession {
 
 /// Everything that outlives an upgrade.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, all combinations occur")]
 pub(crate) struct State {
     /// A session without a miner, which looks at one pool and ends.
     pub(crate) probe: bool,
@@ -61,6 +62,8 @@ pub(crate) struct State {
     /// The miner has had a leg at some time.
     pub(crate) cut_once: bool,
     pub(crate) next_tag: u16,
+    /// What this session has found out about pools, and the listener did not know.
+    pub(crate) learnt: Vec<Known>,
 }
 
 /// What a miner says it is.
@@ -103,6 +106,7 @@ impl BitcoinSession {
             active: None,
             cut_once: false,
             next_tag: 0,
+            learnt: Vec::new(),
         };
         Self { state, terms: ListenerTerms::of(session.listener), peer: session.peer }
     }
@@ -228,8 +232,8 @@ impl BitcoinSession {
             Self::disregard(out, side, FaultKind::BadFrame);
         }
         match side {
-            Side::Downstream => self.from_miner(&message, out),
-            Side::Upstream(leg) => self.from_pool(now, leg, frame, &message, out),
+            Side::Downstream => self.miner_said(&message, out),
+            Side::Upstream(leg) => self.pool_said(now, leg, frame, &message, out),
         }
     }
 }
@@ -248,7 +252,10 @@ impl DialectSession for BitcoinSession {
                 self.assigned(coin, canonical_name);
                 Ok(())
             }
-            Input::CutOver(leg) => self.cut_over(now, leg, out),
+            Input::CutOver(leg) => {
+                self.cut_over(now, leg, out);
+                Ok(())
+            }
             Input::Frame(side, frame) => self.frame(now, side, frame, out),
             Input::LegDown(leg) | Input::LegGone(leg) => self.leg_lost(leg, out),
             Input::LegUp { leg, profile, form: _ } => {

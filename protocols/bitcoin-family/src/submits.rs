@@ -1,5 +1,7 @@
 //! Shares: to which leg they belong, what they look like there, and their answers.
 
+use std::borrow::Cow;
+
 use jsonrpc::{
     Message, elements, is_json, is_null, is_truthy, member, members, string, text, unsigned,
     write_request_start, write_string,
@@ -8,7 +10,7 @@ use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Side, Verdict};
 
 use crate::jobs::split_tag;
 use crate::leg::{Ask, Leg, Outstanding, write_id};
-use crate::login::Login;
+use crate::login::{Login, Worker};
 use crate::names::{clean, split};
 use crate::profile::PoolTerms;
 use crate::session::BitcoinSession;
@@ -29,7 +31,10 @@ impl<'a> Share<'a> {
         let (user, job_id, extranonce2) = (next()?, next()?, next()?);
         let rest = [next(), next(), next(), next()];
         let is_whole = matches!(rest, [Some(_), Some(_), ..]);
-        is_whole.then_some(Self { user, job_id, extranonce2, rest })
+        // Whatever a pool's parser would choke on shall not reach it.
+        let is_printable = |field: &&[u8]| field.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        let is_sound = [job_id].iter().chain(rest.iter().flatten()).all(is_printable);
+        (is_whole && is_sound).then_some(Self { user, job_id, extranonce2, rest })
     }
 }
 
@@ -58,41 +63,27 @@ impl BitcoinSession {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);
         };
+        let Self { state, .. } = self;
         let issuer = split_tag(share.job_id).and_then(|(tag, job_id)| {
-            let legs = self.state.legs.iter().enumerate();
-            legs.filter_map(|(at, leg)| Some((at, *leg.epoch(tag)?, job_id))).next()
+            state.legs.iter_mut().find_map(|leg| Some((*leg.epoch(tag)?, job_id, leg)))
         });
-        let Some((at, epoch, job_id)) = issuer else {
+        let Some((epoch, job_id, leg)) = issuer else {
             return self.submit_without_leg(id, out);
         };
-        let worker = self.worker_of(share.user);
-        let stranger = if worker.is_some() { None } else { Some(self.stranger(share.user)) };
-        if stranger == Some(None) {
+        let Some(name) = name_at(&state.workers, leg, share.user) else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 24, "Unauthorized worker", out);
-        }
-        let Self { state, .. } = self;
-        let Some(leg) = state.legs.get_mut(at) else { return Ok(()) };
+        };
         if !leg.has_room() {
             Self::disregard(out, Side::Downstream, FaultKind::Excess);
             return self.deny(id, 20, "Too many requests", out);
         }
-        let up_id = leg.ask(Ask::Share, id, leg.share_difficulty());
-        let renamed = worker.and_then(|worker| leg.names.get(worker)).map(|name| &**name);
-        let known = worker.and_then(|worker| state.workers.get(worker));
-        let name = renamed.or(known.map(|known| known.name.as_str()));
-        let leg_id = leg.id;
-        out.send_with(Side::Upstream(leg_id), |arena| {
-            let start = arena.len();
-            write_id(arena, up_id);
-            let up_id = arena.split_off(start);
-            write_request_start(arena, &up_id, "mining.submit");
-            arena.push(b'[');
-            match (name, &stranger) {
-                (Some(name), _) => write_string(arena, name),
-                (None, Some(Some(name))) => write_string(arena, name),
-                (None, _) => write_string(arena, ""),
-            }
+        let issuer = leg.id;
+        // The name may be the leg's own; it is written in front of everything else.
+        let mut start = vec![b'['];
+        write_string(&mut start, &name);
+        Self::ask(leg, Ask::Share, id, "mining.submit", out, |arena| {
+            arena.extend_from_slice(&start);
             arena.extend_from_slice(b",\"");
             arena.extend_from_slice(job_id);
             arena.extend_from_slice(b"\",\"");
@@ -104,18 +95,10 @@ impl BitcoinSession {
                 arena.extend_from_slice(field);
                 arena.push(b'"');
             }
-            arena.extend_from_slice(b"]}\n");
+            arena.push(b']');
         });
-        out.push(Action::Submitted(leg_id));
+        out.push(Action::Submitted(issuer));
         Ok(())
-    }
-
-    /// The name of a worker that never logged in, if it is of the session's own sub-account. Its
-    /// pool says what it thinks of it.
-    fn stranger(&self, user: &[u8]) -> Option<String> {
-        let name = clean(&String::from_utf8_lossy(user));
-        let first = self.state.workers.first()?;
-        (split(&name).0 == split(first.name.as_str()).0).then_some(name)
     }
 
     fn submit_without_leg(&mut self, id: &[u8], out: &mut Outbox) -> Result<(), Fault> {
@@ -192,6 +175,15 @@ impl BitcoinSession {
         outcome
     }
 
+    /// Answers the oldest requests that a pool seems not to know, so that they do not take the room
+    /// of shares.
+    pub(crate) fn give_up_oldest(&mut self, leg: LegId, out: &mut Outbox) -> Result<(), Fault> {
+        while let Some(asked) = self.leg(leg).and_then(Leg::take_overdue) {
+            self.deny(&asked.miner_id.0, 20, "The pool does not answer", out)?;
+        }
+        Ok(())
+    }
+
     /// Sends a request of ours up; `params` appends the parameters.
     pub(crate) fn ask(
         leg: &mut Leg,
@@ -201,7 +193,7 @@ impl BitcoinSession {
         out: &mut Outbox,
         params: impl FnOnce(&mut Vec<u8>),
     ) {
-        let id = leg.ask(ask, miner_id, 0.0);
+        let id = leg.ask(ask, miner_id);
         out.send_with(Side::Upstream(leg.id), |arena| {
             let mut text = Vec::with_capacity(12);
             write_id(&mut text, id);
@@ -221,6 +213,23 @@ impl BitcoinSession {
         let name = terms.user(worker, canonical, suffixed);
         (name != worker).then(|| name.into())
     }
+}
+
+/// The name that a share goes up under: the worker's at this pool. A worker that never logged in but
+/// is of the session's own sub-account keeps its name, and the pool says what it thinks of it.
+fn name_at<'a>(workers: &'a [Worker], leg: &'a Leg, user: &'a [u8]) -> Option<Cow<'a, str>> {
+    let at = workers.iter().position(|worker| worker.name.as_str().as_bytes() == user);
+    let cleaned = at.is_none().then(|| clean(&String::from_utf8_lossy(user)));
+    let at = at.or_else(|| {
+        workers.iter().position(|worker| Some(worker.name.as_str()) == cleaned.as_deref())
+    });
+    if let Some(at) = at {
+        let renamed = leg.names.get(at).map(|name| &**name);
+        return renamed.or(workers.get(at).map(|worker| worker.name.as_str())).map(Cow::Borrowed);
+    }
+    let first = workers.first()?;
+    let stranger = cleaned?;
+    (split(&stranger).0 == split(first.name.as_str()).0).then_some(Cow::Owned(stranger))
 }
 
 /// Whether an answer is a yes: a result that says so, and no error.

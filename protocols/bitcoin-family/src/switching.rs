@@ -10,26 +10,18 @@ use crate::session::BitcoinSession;
 use crate::upstream::write_difficulty;
 use crate::version_rolling::write_mask;
 
+/// SV1's difficulty of a connection on which none was set.
+const DEFAULT_DIFFICULTY: f64 = 1.0;
+
 impl BitcoinSession {
     /// `Input::CutOver`: everything the miner must be told goes down in one piece.
-    pub(crate) fn cut_over(
-        &mut self,
-        now: Millis,
-        leg_id: LegId,
-        out: &mut Outbox,
-    ) -> Result<(), Fault> {
-        let tag = self.new_tag();
-        let Some(leg) = self.leg(leg_id) else { return Ok(()) };
+    pub(crate) fn cut_over(&mut self, now: Millis, leg_id: LegId, out: &mut Outbox) {
+        let Some(leg) = self.leg(leg_id) else { return };
         let welcome = leg.welcome.take();
         let returns = std::mem::replace(&mut leg.flags.served, true);
         leg.flags.announced = false;
-        if let (true, Some(Epoch { theirs, .. })) = (returns, leg.epoch) {
-            leg.start_epoch(Epoch { tag, theirs });
-            // The miner will count its extranonce2 from the start again. The same job would yield
-            // the same shares, and the pool would call them duplicates, so its time moves on.
-            let passed = u32::try_from(now.since(leg.job_at) / 1000).unwrap_or(u32::MAX);
-            leg.job_sent_later =
-                leg.job_sent_later.map(|before| passed.max(before.saturating_add(1)));
+        if returns {
+            self.return_to(now, leg_id);
         }
         let left = self.state.active.replace(leg_id).filter(|left| *left != leg_id);
         let is_later = std::mem::replace(&mut self.state.cut_once, true);
@@ -51,7 +43,19 @@ impl BitcoinSession {
         if let Some(left) = left {
             self.ready_if_complete(now, left, out);
         }
-        Ok(())
+    }
+
+    /// Makes the job of a leg that has served before fit to be sent again.
+    fn return_to(&mut self, now: Millis, leg_id: LegId) {
+        let tag = self.new_tag();
+        let Some(leg) = self.leg(leg_id) else { return };
+        if let Some(Epoch { theirs, .. }) = leg.epoch {
+            leg.start_epoch(Epoch { tag, theirs });
+        }
+        // The miner will count its extranonce2 from the start again. The same job would yield the
+        // same shares, and the pool would call them duplicates, so the job's time moves on.
+        let passed = u32::try_from(now.since(leg.job_at) / 1000).unwrap_or(u32::MAX);
+        leg.job_sent_later = leg.job_sent_later.map(|before| passed.max(before.saturating_add(1)));
     }
 
     /// Tells the miner what is in force on its leg. On a later leg the job is clean and has its
@@ -61,10 +65,10 @@ impl BitcoinSession {
         self.push_mask(mask, out);
         let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return };
-        let (in_force, latest) = (Self::difficulty_of_job(leg), leg.difficulty);
+        let (in_force, latest) = (leg.difficulty_in_force(), leg.difficulty);
         let job = leg.job.as_ref().map(|line| line.0.clone()).zip(leg.epoch);
         let in_force = match (&job, is_later) {
-            (Some(_), true) => Some(Self::difficulty_or_default(leg)),
+            (Some(_), true) => in_force.or(Some(DEFAULT_DIFFICULTY)),
             _ => in_force,
         };
         let later = leg.job_sent_later.unwrap_or(0);

@@ -20,7 +20,7 @@ use crate::version_rolling::{granted_mask, pushed_mask};
 
 impl BitcoinSession {
     /// One object from the pool of `leg`.
-    pub(crate) fn from_pool(
+    pub(crate) fn pool_said(
         &mut self,
         now: Millis,
         leg: LegId,
@@ -230,7 +230,12 @@ impl BitcoinSession {
         let before = leg.next.unwrap_or(epoch.theirs);
         let Some(theirs) = Theirs::of_set_extranonce(params, before) else { return false };
         match theirs.rung(own) {
-            Ok(_) => leg.next = Some(theirs),
+            Ok(_) => {
+                leg.flags.unfit = false;
+                leg.next = Some(theirs);
+            }
+            // It was said once; a pool that repeats itself changes nothing.
+            Err(_) if leg.flags.unfit => {}
             Err(why) => {
                 leg.flags.unfit = true;
                 if !leg.flags.served {

@@ -110,6 +110,7 @@ pub(crate) mod hex {
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
     pub(crate) fn serialize<S: Serializer>(
         mask: &Option<u32>,
         serializer: S,
