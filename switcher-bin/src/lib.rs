@@ -1,1 +1,6 @@
-//! Placeholder, replaced before the first release of this crate.
+//! The stratum-switcher program.
+pub mod config;
+pub mod logging;
+pub mod plugins;
+mod stand_in;
+mod static_source;
