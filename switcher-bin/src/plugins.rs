@@ -22,6 +22,9 @@ pub struct Plugin {
     pub make: Make,
 }
 
+/// A source, or why it cannot work as configured.
+pub type Made = Result<Box<dyn CoinSource>, String>;
+
 /// How a plug-in is made.
 #[derive(Debug)]
 pub enum Make {
@@ -32,8 +35,13 @@ pub enum Make {
         /// Makes it.
         dialect: fn() -> Arc<dyn StratumDialect>,
     },
-    /// A coin source; none if it is not configured.
-    Source(fn(&Sources) -> Option<Box<dyn CoinSource>>),
+    /// A coin source.
+    Source {
+        /// Makes it; none if it is not configured, an error if it cannot work as configured.
+        make: fn(&Sources) -> Option<Made>,
+        /// Looks at what it would read at the start and says what is there; none as above.
+        check: fn(&Sources) -> Option<Result<String, String>>,
+    },
 }
 
 /// All built-in plug-ins. Of dialects the first is preferred where several fit; of sources the
@@ -55,25 +63,44 @@ pub const BUILT_IN: &[Plugin] = &[
     Plugin {
         name: "file",
         about: "a TOML or JSON file: sub-account to coin",
-        make: Make::Source(|sources| {
-            let file = sources.file.clone()?;
-            Some(Box::new(coin_source_file::FileSource::new(coin_source_file::FileSettings {
-                path: file.path,
-                settle: file.settle,
-                poll: file.poll,
-                case_insensitive: file.case_insensitive,
-            })))
-        }),
+        make: Make::Source {
+            make: |sources| {
+                let source = file_source(sources)?;
+                Some(source.map(|source| Box::new(source) as Box<dyn CoinSource>))
+            },
+            check: |sources| {
+                let source = file_source(sources)?;
+                Some(source.and_then(|source| source.check().map_err(|error| error.to_string())))
+            },
+        },
     },
     Plugin {
         name: "static",
         about: "one coin for all whom no other source knows",
-        make: Make::Source(|sources| {
-            let coin = sources.fixed.clone()?;
-            Some(Box::new(StaticSource::new(coin)))
-        }),
+        make: Make::Source {
+            make: |sources| {
+                let coin = sources.fixed.clone()?;
+                Some(Ok(Box::new(StaticSource::new(coin))))
+            },
+            check: |sources| {
+                let coin = sources.fixed.as_ref()?;
+                Some(Ok(format!("whoever is known to no other source mines {coin}")))
+            },
+        },
     },
 ];
+
+#[cfg(feature = "source-file")]
+fn file_source(sources: &Sources) -> Option<Result<coin_source_file::FileSource, String>> {
+    let file = sources.file.clone()?;
+    let settings = coin_source_file::FileSettings {
+        path: file.path,
+        settle: file.settle,
+        poll: file.poll,
+        case_insensitive: file.case_insensitive,
+    };
+    Some(coin_source_file::FileSource::new(settings).map_err(|error| error.to_string()))
+}
 
 /// All dialects of a table.
 pub fn dialects(plugins: &[Plugin]) -> Vec<Arc<dyn StratumDialect>> {
@@ -81,18 +108,22 @@ pub fn dialects(plugins: &[Plugin]) -> Vec<Arc<dyn StratumDialect>> {
         .iter()
         .filter_map(|plugin| match plugin.make {
             Make::Dialect { dialect, .. } => Some(dialect()),
-            Make::Source(_) => None,
+            Make::Source { .. } => None,
         })
         .collect()
 }
 
 /// The sources that are configured, in the order of their priority.
-pub fn sources(plugins: &[Plugin], sources: &Sources) -> Vec<Box<dyn CoinSource>> {
+///
+/// # Errors
+///
+/// One of them cannot work as configured.
+pub fn sources(plugins: &[Plugin], sources: &Sources) -> Result<Vec<Box<dyn CoinSource>>, String> {
     plugins
         .iter()
         .filter_map(|plugin| match plugin.make {
             Make::Dialect { .. } => None,
-            Make::Source(make) => make(sources),
+            Make::Source { make, .. } => make(sources),
         })
         .collect()
 }
@@ -108,7 +139,7 @@ pub fn table(plugins: &[Plugin]) -> String {
                 let versions = dialect().state_versions();
                 ("dialect", format!("{}-{}", versions.start(), versions.end()))
             }
-            Make::Source(_) => ("source", "-".into()),
+            Make::Source { .. } => ("source", "-".into()),
         };
         // Writing to a String cannot fail.
         let _ =

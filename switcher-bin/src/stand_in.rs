@@ -1,5 +1,7 @@
 //! Stand-ins until the plug-in crates are merged; then this file goes.
 #![allow(
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
     missing_docs,
     dead_code,
     unreachable_pub,
@@ -52,6 +54,10 @@ pub mod coin_source_file {
     use std::time::Duration;
     use switcher_plugin::*;
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("wrong")]
+    pub struct Wrong;
+
     #[derive(Debug)]
     pub struct FileSettings {
         pub path: PathBuf,
@@ -64,8 +70,11 @@ pub mod coin_source_file {
     pub struct FileSource(FileSettings);
 
     impl FileSource {
-        pub fn new(settings: FileSettings) -> Self {
-            Self(settings)
+        pub fn new(settings: FileSettings) -> Result<Self, Wrong> {
+            Ok(Self(settings))
+        }
+        pub fn check(&self) -> Result<String, Wrong> {
+            Ok("stand-in".into())
         }
     }
 
@@ -77,5 +86,50 @@ pub mod coin_source_file {
         async fn run(self: Box<Self>, _: SourceContext) -> Result<SourceState, SourceError> {
             Ok(SourceState::default())
         }
+    }
+}
+
+pub mod engine {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use switcher_core::Settings;
+    use switcher_plugin::*;
+
+    #[derive(Debug)]
+    pub struct Setup {
+        pub settings: Settings,
+        pub dialects: Vec<Arc<dyn StratumDialect>>,
+        pub sources: Vec<Box<dyn CoinSource>>,
+    }
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Stop {
+        Drain,
+        Freeze,
+    }
+    #[derive(Debug)]
+    pub struct Control {
+        pub stop: tokio::sync::watch::Receiver<Option<Stop>>,
+        pub started: Option<tokio::sync::oneshot::Sender<Started>>,
+    }
+    #[derive(Debug)]
+    pub struct Started {
+        pub listeners: Vec<SocketAddr>,
+        pub admin: Option<SocketAddr>,
+    }
+    #[derive(Debug, Default)]
+    pub struct State(());
+    #[derive(Debug, thiserror::Error)]
+    #[error("stand-in")]
+    pub struct RunError;
+
+    pub fn run(_: Setup, state: State, control: Control) -> Result<State, RunError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().build().map_err(|_| RunError)?;
+        let mut stop = control.stop;
+        if let Some(started) = control.started {
+            let _ = started.send(Started { listeners: Vec::new(), admin: None });
+        }
+        let _ = runtime.block_on(stop.wait_for(Option::is_some));
+        Ok(state)
     }
 }

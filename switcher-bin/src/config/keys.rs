@@ -206,7 +206,7 @@ pub const SOURCE_FILE: Section = Section {
         key(
             "poll",
             Form::Time(100),
-            Is("\"5s\""),
+            Is("\"2s\""),
             "How often the file is looked at even if the system reports no change.",
         ),
         key(

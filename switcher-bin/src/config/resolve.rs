@@ -28,7 +28,7 @@ pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
         .iter()
         .filter_map(|plugin| match plugin.make {
             Make::Dialect { algorithm, dialect } => Some((plugin.name, (dialect(), algorithm))),
-            Make::Source(_) => None,
+            Make::Source { .. } => None,
         })
         .collect();
     // The table's order is the order of preference on a listener.
@@ -224,12 +224,18 @@ fn sources(
         let accepted = format!("coins configured here: {}", names.join(", "));
         open.wrong("coin", format!("there is no coin {}", quoted(coin.as_str())), &accepted);
     }
+    for plugin in plugins {
+        let place = folder.at(plugin.name);
+        if let Make::Source { make, .. } = plugin.make
+            && !reader.mistakes.touch(&place.to_string())
+            && let Some(Err(problem)) = make(&sources)
+        {
+            reader.wrong(&place, problem, "");
+        }
+    }
     if sources == Sources::default() {
         match coins.keys().next() {
-            Some(only) if coins.len() == 1 => {
-                open.derived("coin", &Checked::Text(only.to_string()));
-                sources.fixed = Some(only.clone());
-            }
+            Some(only) if coins.len() == 1 => sources.fixed = Some(only.clone()),
             // Without coins there is nothing to choose between, and that is told elsewhere.
             None => {}
             Some(_) => {

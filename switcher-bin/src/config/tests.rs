@@ -11,7 +11,7 @@ use switcher_plugin::{Coin, StratumDialect};
 
 use super::keys::{Fallback, SECTIONS};
 use super::{Config, Inputs, document, load};
-use crate::plugins::{Make, Plugin};
+use crate::plugins::{Made, Make, Plugin};
 use fake::Fake;
 
 const MINIMAL: &str = r#"
@@ -95,126 +95,125 @@ fn committed_texts_are_those_of_the_table() {
     }
 }
 
+/// What is added to the smallest file, and the one mistake it makes.
+const MISTAKES: &[(&str, &str)] = &[
+    ("[limits]\nsesions = 1", "limits.sesions: unknown key; did you mean \"sessions\"?"),
+    ("[admin]\nport = 1", "admin.port: unknown key; known here: enabled, listen"),
+    ("[limit]", "limit: unknown key; did you mean \"limits\"?"),
+    (
+        "[sources.zookeeper]\nservers = []",
+        "sources.zookeeper: unknown key; known here: file, static",
+    ),
+    (
+        "[limits]\nsessions = \"many\"",
+        "limits.sessions: \"many\" does not fit; \
+             accepted: a whole number from 0 to 4294967295",
+    ),
+    (
+        "[limits]\nsessions = -1",
+        "limits.sessions: -1 does not fit; accepted: a whole number from 0 to 4294967295",
+    ),
+    (
+        "[limits]\nsessions = 1.5",
+        "limits.sessions: 1.5 does not fit; accepted: a whole number from 0 to 4294967295",
+    ),
+    (
+        "[timing]\ndial = \"5 apples\"",
+        "timing.dial: \"5 apples\" does not fit; accepted: a time from 1ms to 365d, \
+             such as \"10s\" or \"500ms\", or a number of seconds",
+    ),
+    (
+        "[timing]\nlinger_min = \"1m\"",
+        "timing.linger_min: is longer than timing.linger_max; \
+             give it a value up to timing.linger_max",
+    ),
+    (
+        "[log]\nformat = \"xml\"",
+        "log.format: \"xml\" does not fit; accepted: one of \"text\", \"json\"",
+    ),
+    (
+        "[log]\nfilter = \"inffo\"",
+        "log.filter: \"inffo\" does not fit; accepted: off, error, warn, info, debug or \
+             trace, and target=level after commas",
+    ),
+    ("[admin]\nenabled = \"yes\"", "admin.enabled: \"yes\" does not fit; accepted: true or false"),
+    (
+        "[admin]\nlisten = \"localhost\"",
+        "admin.listen: \"localhost\" does not fit; accepted: an address with a port, \
+             such as \"0.0.0.0:3333\" or \"[::]:3333\"",
+    ),
+    (
+        "[admin]\nlisten = \"0.0.0.0:3333\"",
+        "admin.listen: 0.0.0.0:3333 is the address of listeners[0].listen too; \
+             give each its own port",
+    ),
+    (
+        "[[coins.bch.pools]]\nname = \"a\"",
+        "coins.bch.pools[0].url: is missing; \
+             write url = \"stratum+tcp://btc.pool.example:3333\"",
+    ),
+    (
+        "[[coins.bch.pools]]\nurl = \"http://a:1\"",
+        "coins.bch.pools[0].url: the scheme \"http\" is not known; \
+             accepted: \"stratum+tcp://host:port\" or \"host:port\"",
+    ),
+    (
+        "[coins.bch]\npools = \"a:1\"",
+        "coins.bch.pools: is no list of tables; \
+             write [[coins.bch.pools]] above the keys of each entry",
+    ),
+    ("[coins.bch]\npools = []", "coins.bch.pools: none given; every coin needs at least one pool"),
+    (
+        "[[coins.doge.pools]]\nurl = \"a:1\"",
+        "coins.doge.dialect: there is no dialect \"doge\"; \
+             dialects of this program: bch, btc, far",
+    ),
+    (
+        "[[coins.\"a b\".pools]]\nurl = \"a:1\"",
+        "coins.a b: is no name for a coin; \
+             a coin's name is a letter, then letters, digits, - and _",
+    ),
+    (
+        "[[coins.bch.pools]]\nurl = \"btc.pool.example:3333\"",
+        "coins.btc.pools[0]: is the same pool with the same login as coins.bch.pools[0]; \
+             give each pool once, for one coin",
+    ),
+    (
+        "[[coins.bch.pools]]\nurl = \"a:1\"\nname = \"btc.pool.example:3333\"",
+        "coins.btc.pools[0].name: \"btc.pool.example:3333\" is used twice; \
+             every pool needs a name of its own",
+    ),
+    (
+        "[[coins.bch.pools]]\nurl = \"a:1\"\noptions = { odd = 1 }",
+        "coins.bch.pools[0].options.odd: is odd; even ones are accepted",
+    ),
+    (
+        "[[coins.bch.pools]]\nurl = \"a:1\"\npassword_file = \"/nowhere\"",
+        "coins.bch.pools[0].password_file: \"/nowhere\" cannot be read: \
+             No such file or directory (os error 2); name a readable file",
+    ),
+    (
+        "[[coins.bch.pools]]\nurl = \"a:1\"\npassword = 7",
+        "coins.bch.pools[0].password: is a number, not a text; accepted: a text",
+    ),
+    (
+        "[[coins.bch.pools]]\nurl = \"a:1\"\n[coins.bch.pools.pacing]\nin_flight = 1\nburst = 1",
+        "coins.bch.pools[0].pacing.burst: unknown key; known here: dials_per_second, in_flight",
+    ),
+    (
+        "[sources.static]\ncoin = \"ltc\"",
+        "sources.static.coin: there is no coin \"ltc\"; coins configured here: btc",
+    ),
+    (
+        "[sources.file]\npath = \"coins\"",
+        "sources.file: path: has no extension; .toml or .json is accepted",
+    ),
+    ("[sources.file]", "sources.file.path: is missing; write path = \"coins.toml\""),
+];
+
 #[test]
 fn every_mistake_names_file_key_and_what_is_accepted() {
-    let cases: &[(&str, &str)] = &[
-        ("[limits]\nsesions = 1", "limits.sesions: unknown key; did you mean \"sessions\"?"),
-        ("[admin]\nport = 1", "admin.port: unknown key; known here: enabled, listen"),
-        ("[limit]", "limit: unknown key; did you mean \"limits\"?"),
-        (
-            "[sources.zookeeper]\nservers = []",
-            "sources.zookeeper: unknown key; known here: file, static",
-        ),
-        (
-            "[limits]\nsessions = \"many\"",
-            "limits.sessions: \"many\" does not fit; \
-             accepted: a whole number from 0 to 4294967295",
-        ),
-        (
-            "[limits]\nsessions = -1",
-            "limits.sessions: -1 does not fit; accepted: a whole number from 0 to 4294967295",
-        ),
-        (
-            "[limits]\nsessions = 1.5",
-            "limits.sessions: 1.5 does not fit; accepted: a whole number from 0 to 4294967295",
-        ),
-        (
-            "[timing]\ndial = \"5 apples\"",
-            "timing.dial: \"5 apples\" does not fit; accepted: a time from 1ms to 365d, \
-             such as \"10s\" or \"500ms\", or a number of seconds",
-        ),
-        (
-            "[timing]\nlinger_min = \"1m\"",
-            "timing.linger_min: is longer than timing.linger_max; \
-             give it a value up to timing.linger_max",
-        ),
-        (
-            "[log]\nformat = \"xml\"",
-            "log.format: \"xml\" does not fit; accepted: one of \"text\", \"json\"",
-        ),
-        (
-            "[log]\nfilter = \"inffo\"",
-            "log.filter: \"inffo\" does not fit; accepted: off, error, warn, info, debug or \
-             trace, and target=level after commas",
-        ),
-        (
-            "[admin]\nenabled = \"yes\"",
-            "admin.enabled: \"yes\" does not fit; accepted: true or false",
-        ),
-        (
-            "[admin]\nlisten = \"localhost\"",
-            "admin.listen: \"localhost\" does not fit; accepted: an address with a port, \
-             such as \"0.0.0.0:3333\" or \"[::]:3333\"",
-        ),
-        (
-            "[admin]\nlisten = \"0.0.0.0:3333\"",
-            "admin.listen: 0.0.0.0:3333 is the address of listeners[0].listen too; \
-             give each its own port",
-        ),
-        (
-            "[[coins.bch.pools]]\nname = \"a\"",
-            "coins.bch.pools[0].url: is missing; \
-             write url = \"stratum+tcp://btc.pool.example:3333\"",
-        ),
-        (
-            "[[coins.bch.pools]]\nurl = \"http://a:1\"",
-            "coins.bch.pools[0].url: the scheme \"http\" is not known; \
-             accepted: \"stratum+tcp://host:port\" or \"host:port\"",
-        ),
-        (
-            "[coins.bch]\npools = \"a:1\"",
-            "coins.bch.pools: is no list of tables; \
-             write [[coins.bch.pools]] above the keys of each entry",
-        ),
-        (
-            "[coins.bch]\npools = []",
-            "coins.bch.pools: none given; every coin needs at least one pool",
-        ),
-        (
-            "[[coins.doge.pools]]\nurl = \"a:1\"",
-            "coins.doge.dialect: there is no dialect \"doge\"; \
-             dialects of this program: bch, btc, far",
-        ),
-        (
-            "[[coins.\"a b\".pools]]\nurl = \"a:1\"",
-            "coins.a b: is no name for a coin; \
-             a coin's name is a letter, then letters, digits, - and _",
-        ),
-        (
-            "[[coins.bch.pools]]\nurl = \"btc.pool.example:3333\"",
-            "coins.btc.pools[0]: is the same pool with the same login as coins.bch.pools[0]; \
-             give each pool once, for one coin",
-        ),
-        (
-            "[[coins.bch.pools]]\nurl = \"a:1\"\nname = \"btc.pool.example:3333\"",
-            "coins.btc.pools[0].name: \"btc.pool.example:3333\" is used twice; \
-             every pool needs a name of its own",
-        ),
-        (
-            "[[coins.bch.pools]]\nurl = \"a:1\"\noptions = { odd = 1 }",
-            "coins.bch.pools[0].options.odd: is odd; even ones are accepted",
-        ),
-        (
-            "[[coins.bch.pools]]\nurl = \"a:1\"\npassword_file = \"/nowhere\"",
-            "coins.bch.pools[0].password_file: \"/nowhere\" cannot be read: \
-             No such file or directory (os error 2); name a readable file",
-        ),
-        (
-            "[[coins.bch.pools]]\nurl = \"a:1\"\npassword = 7",
-            "coins.bch.pools[0].password: is a number, not a text; accepted: a text",
-        ),
-        (
-            "[[coins.bch.pools]]\nurl = \"a:1\"\n[coins.bch.pools.pacing]\nin_flight = 1\nburst = 1",
-            "coins.bch.pools[0].pacing.burst: unknown key; known here: dials_per_second, in_flight",
-        ),
-        (
-            "[sources.static]\ncoin = \"ltc\"",
-            "sources.static.coin: there is no coin \"ltc\"; coins configured here: btc",
-        ),
-        ("[sources.file]", "sources.file.path: is missing; write path = \"coins.toml\""),
-    ];
-
-    for (addition, expected) in cases {
+    for (addition, expected) in MISTAKES {
         let two_coins = addition.contains("[[coins.") || addition.contains("[coins.");
         let chosen = if two_coins { "\n[sources.static]\ncoin = \"btc\"" } else { "" };
         let found = mistakes(&format!("{MINIMAL}{addition}{chosen}"));
@@ -508,8 +507,14 @@ const PLUGINS: &[Plugin] = &[
     Plugin { name: "btc", about: "", make: dialect(|| Arc::new(Fake("btc", "bitcoin"))) },
     Plugin { name: "bch", about: "", make: dialect(|| Arc::new(Fake("bch", "bitcoin"))) },
     Plugin { name: "far", about: "", make: dialect(|| Arc::new(Fake("far", "outer"))) },
-    Plugin { name: "file", about: "", make: Make::Source(|_| None) },
+    Plugin { name: "file", about: "", make: Make::Source { make: no_source, check: |_| None } },
 ];
+
+fn no_source(sources: &super::Sources) -> Option<Made> {
+    let path = &sources.file.as_ref()?.path;
+    let odd = path.extension().is_none();
+    odd.then(|| Err("path: has no extension; .toml or .json is accepted".into()))
+}
 
 const fn dialect(dialect: fn() -> Arc<dyn StratumDialect>) -> Make {
     Make::Dialect { algorithm: "sha256d", dialect }
