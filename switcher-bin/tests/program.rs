@@ -141,6 +141,17 @@ fn sigterm_ends_it_in_good_order_and_other_signals_are_survived() {
     assert!(!running.seen.concat().contains("hunter2"));
 }
 
+/// The options come from `.cargo/config.toml`, which a build from elsewhere would not see.
+#[cfg(feature = "jemalloc")]
+#[test]
+fn options_of_the_allocator_are_built_in() {
+    let options = b"narenas_ratio:1,background_thread:true";
+
+    let binary = std::fs::read(env!("CARGO_BIN_EXE_stratum-switcher")).unwrap();
+
+    assert!(binary.windows(options.len()).any(|bytes| bytes == options));
+}
+
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stratum-switcher"));
     // Variables of whoever runs the tests must not configure the program.
