@@ -53,6 +53,16 @@ enum Command {
     },
     /// Prints a commented configuration with all defaults.
     Config,
+    /// Shows the switcher at work, with two pools and three miners of its own.
+    #[cfg(feature = "demo")]
+    Demo {
+        /// Edits the file of the coin source by itself, and ends.
+        #[arg(long)]
+        auto: bool,
+        /// Ends after so many seconds.
+        #[arg(long)]
+        seconds: Option<u64>,
+    },
     /// Lists the built-in dialects and coin sources.
     Plugins,
 }
@@ -81,6 +91,11 @@ pub(crate) fn run(
     match cli.command {
         Some(Command::Config) => write!(out, "{}", document::DEFAULT_FILE)?,
         Some(Command::Plugins) => write!(out, "{}", plugins::table(BUILT_IN))?,
+        #[cfg(feature = "demo")]
+        Some(Command::Demo { auto, seconds }) => {
+            let limit = seconds.map(std::time::Duration::from_secs);
+            return crate::demo::run(crate::demo::Wishes { auto, limit }, out);
+        }
         Some(Command::Check { host }) => {
             return match read(cli.given, invocation) {
                 Ok(config) => check(&config, host, out, err),

@@ -48,8 +48,9 @@ pub(crate) fn run(wishes: Wishes, out: &mut dyn Write) -> anyhow::Result<Outcome
         .build()
         .context("no runtime")?;
     runtime.block_on(async {
-        let stage = Stage::set_up().await?;
-        let mut story = Story { began: Instant::now(), out, last: BTreeMap::new(), at: BTreeMap::new() };
+        let stage = Box::pin(Stage::set_up()).await?;
+        let mut story =
+            Story { began: Instant::now(), out, last: BTreeMap::new(), at: BTreeMap::new() };
         introduce(&stage, &mut story)?;
         let shown = if wishes.auto {
             let limit = wishes.limit.unwrap_or(PATIENCE * 4);
@@ -61,7 +62,7 @@ pub(crate) fn run(wishes: Wishes, out: &mut dyn Write) -> anyhow::Result<Outcome
             invite(&stage, &mut story, wishes.limit).await?;
             Ok(())
         };
-        conclude(stage, &mut story, shown).await
+        Box::pin(conclude(stage, &mut story, shown)).await
     })
 }
 
@@ -71,7 +72,11 @@ fn introduce(stage: &Stage, story: &mut Story<'_>) -> anyhow::Result<()> {
         let pool = stage.pool(coin).address();
         story.say(&format!("  {coin}: {pool}, extranonce2 of {size} bytes"))?;
     }
-    story.say(&format!("Miners {} connect to the switcher at {}.", WORKERS.join(", "), stage.address))?;
+    story.say(&format!(
+        "Miners {} connect to the switcher at {}.",
+        WORKERS.join(", "),
+        stage.address
+    ))?;
     if let Some(admin) = stage.admin {
         story.say(&format!("What it does can be watched at http://{admin}/"))?;
     }
@@ -81,10 +86,13 @@ fn introduce(stage: &Stage, story: &mut Story<'_>) -> anyhow::Result<()> {
 /// The play with a script: there and back again. The inner result is what went wrong in it.
 async fn perform(stage: &Stage, story: &mut Story<'_>) -> anyhow::Result<Result<(), String>> {
     for (act, coin) in ["btc", "bch", "btc"].into_iter().enumerate() {
-        let before = stage.books().await;
+        let before = stage.books();
         if act > 0 {
             stage.assign(coin)?;
-            story.say(&format!("We write {ALICE} = \"{coin}\" into line {} of that file.", stage::line()))?;
+            story.say(&format!(
+                "We write {ALICE} = \"{coin}\" into line {} of that file.",
+                stage::line()
+            ))?;
         }
         let edited = Instant::now();
         let settled = |books: &Books| {
@@ -94,7 +102,7 @@ async fn perform(stage: &Stage, story: &mut Story<'_>) -> anyhow::Result<Result<
             })
         };
         loop {
-            let books = stage.books().await;
+            let books = stage.books();
             story.tell_moves(&books)?;
             if settled(&books) {
                 break;
@@ -123,7 +131,7 @@ async fn invite(
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     loop {
-        story.tell_moves(&stage.books().await)?;
+        story.tell_moves(&stage.books())?;
         if limit.is_some_and(|limit| began.elapsed() > limit) {
             return Ok(());
         }

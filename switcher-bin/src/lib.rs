@@ -5,6 +5,8 @@
 
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
+mod demo;
 mod host;
 pub mod logging;
 pub mod plugins;

@@ -51,13 +51,13 @@ pub const BUILT_IN: &[Plugin] = &[
     Plugin {
         name: "btc",
         about: "Bitcoin: mining.*, BIP 310",
-        make: Make::Dialect { algorithm: "sha256d", dialect: || Arc::new(dialect_btc::Btc) },
+        make: Make::Dialect { algorithm: "sha256d", dialect: || Arc::new(dialect_btc::DIALECT) },
     },
     #[cfg(feature = "bch")]
     Plugin {
         name: "bch",
         about: "Bitcoin Cash: as btc, with CashAddr",
-        make: Make::Dialect { algorithm: "sha256d", dialect: || Arc::new(dialect_bch::Bch) },
+        make: Make::Dialect { algorithm: "sha256d", dialect: || Arc::new(dialect_bch::DIALECT) },
     },
     #[cfg(feature = "source-file")]
     Plugin {

@@ -13,6 +13,8 @@ pub mod dialect_btc {
     use std::ops::RangeInclusive;
     use switcher_plugin::*;
 
+    pub const DIALECT: Btc = Btc;
+
     #[derive(Debug)]
     pub struct Btc;
 
@@ -45,7 +47,7 @@ pub mod dialect_btc {
 }
 
 pub mod dialect_bch {
-    pub use super::dialect_btc::Btc as Bch;
+    pub use super::dialect_btc::DIALECT;
 }
 
 pub mod coin_source_file {

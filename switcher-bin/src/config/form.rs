@@ -316,6 +316,11 @@ fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 
+/// Whether an option of a plug-in, whose table of keys we do not know, is taken for a secret.
+pub fn sounds_secret(name: &str) -> bool {
+    ["password", "secret", "token"].iter().any(|word| name.contains(word))
+}
+
 /// Options of a plug-in as an inline table. A name that sounds like a secret is taken for one.
 fn options_toml(options: &serde_json::Value) -> String {
     match options {
@@ -323,8 +328,7 @@ fn options_toml(options: &serde_json::Value) -> String {
         serde_json::Value::Object(map) => {
             let mut text = String::from("{ ");
             for (at, (name, value)) in map.iter().enumerate() {
-                let secret = ["password", "secret", "token"].iter().any(|s| name.contains(s));
-                let value = if secret { quoted("***") } else { options_toml(value) };
+                let value = if sounds_secret(name) { quoted("***") } else { options_toml(value) };
                 let comma = if at == 0 { "" } else { ", " };
                 let _ = write!(text, "{comma}{} = {value}", bare(name));
             }

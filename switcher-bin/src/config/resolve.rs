@@ -14,7 +14,8 @@ use switcher_core::settings::{
 };
 use switcher_plugin::{Coin, ProfileError, StratumDialect, UpstreamSettings};
 
-use super::form::{Checked, quoted};
+use super::form::{Checked, quoted, sounds_secret};
+use super::keys::Section;
 use super::section::{Place, Reader};
 use super::{Config, FileSource, LogSettings, Sources, keys};
 use crate::plugins::{Make, Plugin};
@@ -95,8 +96,10 @@ fn coin(reader: &mut Reader, place: &Place, dialects: &Dialects) -> CoinSettings
                     options: &pool.options,
                 })
             {
-                let hidden = [hidden_user(reader, place, &pool), pool.password.as_deref()];
-                refuse(reader, place, &error, &hidden);
+                let hidden = hidden_user(reader, place, &pool).into_iter();
+                let hidden = hidden.chain(pool.password.as_deref());
+                let hidden: Vec<_> = hidden.chain(secret_options(&pool.options)).collect();
+                refuse(reader, &keys::POOL, place, &error, &hidden);
             }
             pool
         })
@@ -136,18 +139,34 @@ fn hidden_user<'a>(reader: &Reader, place: &Place, pool: &'a PoolSettings) -> Op
     pool.user.as_deref().filter(|_| reader.has(&place.at("user_file")))
 }
 
-/// Notes what a dialect does not accept, without the secrets it may quote.
-fn refuse(reader: &mut Reader, place: &Place, error: &ProfileError, secrets: &[Option<&str>]) {
+/// Notes what a dialect does not accept, without the secrets it may quote. A key that is none of
+/// the program's own is one of the dialect's options.
+fn refuse(
+    reader: &mut Reader,
+    spec: &Section,
+    place: &Place,
+    error: &ProfileError,
+    secrets: &[&str],
+) {
     let hide = |text: &str| {
-        secrets.iter().flatten().fold(text.to_owned(), |text, secret| match secret.len() {
+        secrets.iter().fold(text.to_owned(), |text, secret| match secret.len() {
             0 => text,
             // A short one, such as x, stands in every word; it is hidden where it is quoted.
             1..4 => text.replace(&quoted(secret), "\"***\""),
             _ => text.replace(secret, "***"),
         })
     };
-    let place = error.key.split('.').fold(place.clone(), |place, name| place.at(name));
+    let mut names = error.key.split('.').peekable();
+    let own = names.peek().is_none_or(|name| spec.key(name).is_some());
+    let base = if own { place.clone() } else { place.at("options") };
+    let place = names.fold(base, |place, name| place.at(name));
     reader.wrong(&place, hide(&error.problem), &hide(&error.accepted));
+}
+
+/// Texts among the options whose names sound like secrets.
+fn secret_options(options: &serde_json::Value) -> impl Iterator<Item = &str> {
+    let all = options.as_object().into_iter().flatten();
+    all.filter(|(name, _)| sounds_secret(name)).filter_map(|(_, value)| value.as_str())
 }
 
 fn listeners(
@@ -183,7 +202,8 @@ fn listeners(
                 continue;
             };
             if let Err(error) = dialect.check_listener(&options) {
-                refuse(reader, &place, &error, &[]);
+                let hidden: Vec<_> = secret_options(&options).collect();
+                refuse(reader, &keys::LISTENER, &place, &error, &hidden);
             }
         }
         let address = address.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));

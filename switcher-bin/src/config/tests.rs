@@ -550,7 +550,7 @@ mod fake {
                 Err(ProfileError { key: key.into(), problem, accepted: accepted.into() })
             };
             if upstream.options.get("odd").is_some() {
-                return error("options.odd", "is odd".into(), "even ones are accepted");
+                return error("odd", "is odd".into(), "even ones are accepted");
             }
             if upstream.options.get("refuse").is_some() {
                 let password = upstream.password.unwrap_or_default();

@@ -69,7 +69,8 @@ impl Books {
             ];
             let wrong = checks.iter().filter(|(wrong, _)| *wrong);
             faults.extend(wrong.map(|(_, what)| format!("{worker} {what}")));
-            faults.extend(report.violations.iter().map(|what| format!("{worker} complains: {what}")));
+            faults
+                .extend(report.violations.iter().map(|what| format!("{worker} complains: {what}")));
         }
         for (coin, report) in &self.pools {
             let complaints = report.violations.iter();
@@ -88,7 +89,9 @@ mod tests {
         assert_eq!(good().faults(), Vec::<String>::new());
         assert_eq!(
             good().table(),
-            ["  alice.rig1: 7 shares: 4 by btc, 3 by bch, 0 refused, 0 without an answer; 1 connection"]
+            [
+                "  alice.rig1: 7 shares: 4 by btc, 3 by bch, 0 refused, 0 without an answer; 1 connection"
+            ]
         );
     }
 

@@ -1,5 +1,6 @@
 //! What stands around the switcher in the demonstration: pools, miners, files.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -57,8 +58,8 @@ pub(super) struct Stage {
     pub(super) file: PathBuf,
     stop: watch::Sender<Option<Stop>>,
     served: oneshot::Receiver<anyhow::Result<State>>,
-    _log: Option<logging::Log>,
-    _folder: TempDir,
+    /// Lives as long as the stage: the log, and the folder of the files.
+    _kept: (Option<logging::Log>, TempDir),
 }
 
 impl Stage {
@@ -105,8 +106,7 @@ impl Stage {
             miners.push((worker, Miner::connect(address, config).await));
         }
         let admin = started.admin;
-        let (_log, _folder) = (log, folder);
-        Ok(Self { pools, miners, address, admin, file, stop, served, _log, _folder })
+        Ok(Self { pools, miners, address, admin, file, stop, served, _kept: (log, folder) })
     }
 
     /// The pool of a coin.
@@ -123,9 +123,7 @@ impl Stage {
     }
 
     /// The books of all, as they are.
-    pub(super) async fn books(&self) -> Books {
-        // Reading them is quick; giving way keeps pools and miners going meanwhile.
-        tokio::task::yield_now().await;
+    pub(super) fn books(&self) -> Books {
         Books {
             miners: self.miners.iter().map(|(name, miner)| (*name, miner.report())).collect(),
             pools: self.pools.iter().map(|(coin, pool)| (*coin, pool.report())).collect(),
@@ -139,7 +137,7 @@ impl Stage {
         }
         let began = Instant::now();
         loop {
-            let books = self.books().await;
+            let books = self.books();
             if books.is_settled() || began.elapsed() > PATIENCE {
                 return books;
             }
@@ -165,10 +163,12 @@ fn configuration_text(pools: &[(&str, Pool)]) -> String {
          [log]\nfilter = \"warn\"\n",
     );
     for (coin, pool) in pools {
-        text.push_str(&format!(
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
             "[[coins.{coin}.pools]]\nname = \"{coin}-pool\"\nurl = \"{}\"\n",
             pool.address()
-        ));
+        );
     }
     text
 }
