@@ -1,3 +1,18 @@
-//! The stratum-switcher program.
+//! The entry point: nothing here but what belongs to the process as a whole.
 
-fn main() {}
+use std::io;
+use std::process::ExitCode;
+
+use switcher_bin::{Invocation, run};
+
+// Its options are in `.cargo/config.toml`: setting them here would take unsafe code.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    // SIGPIPE is ignored by Rust's runtime before `main`: a pool that went away is an error of a
+    // write, not the end of the process.
+    let outcome = run(&Invocation::of_process(), &mut io::stdout().lock(), &mut io::stderr());
+    ExitCode::from(outcome.code())
+}

@@ -1,0 +1,188 @@
+//! The command line: what can be asked of the program, and the short answers to it.
+//!
+//! Parsing does nothing; each command does its work in a function of its own.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use tracing::{info, warn};
+
+use crate::config::{Config, Inputs, Mistakes, document, load};
+use crate::plugins::{self, BUILT_IN, Make};
+use crate::{Control, Invocation, Outcome, State, host, logging, serve, signals};
+
+/// The variable that names the file if no flag does.
+const FILE_VARIABLE: &str = "SWITCHER_CONFIG";
+
+/// Moves miners between pools of different coins without touching their connections.
+#[derive(Debug, Parser)]
+#[command(
+    name = "stratum-switcher",
+    version,
+    after_help = "Without a command it serves miners until SIGTERM or SIGINT.\n\
+                  Exit codes: 0 done, 1 failed while running, 2 wrong command line or \
+                  configuration, 3 host too small."
+)]
+struct Cli {
+    #[command(flatten)]
+    given: Given,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+struct Given {
+    /// Configuration file, TOML or JSON by its extension (or name it in the variable `SWITCHER_CONFIG`).
+    #[arg(long, short, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Sets one key above file and variables: --set limits.sessions=5000.
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks the configuration without starting, and prints the values in force.
+    Check {
+        /// Also checks whether the host is large enough.
+        #[arg(long)]
+        host: bool,
+    },
+    /// Prints a commented configuration with all defaults.
+    Config,
+    /// Shows the switcher at work, with two pools and three miners of its own.
+    #[cfg(feature = "demo")]
+    Demo {
+        /// Edits the file of the coin source by itself, and ends.
+        #[arg(long)]
+        auto: bool,
+        /// Ends after so many seconds.
+        #[arg(long)]
+        seconds: Option<u64>,
+    },
+    /// Lists the built-in dialects and coin sources.
+    Plugins,
+}
+
+/// Does what the arguments say.
+///
+/// # Errors
+///
+/// The output cannot be written, or serving failed.
+pub(crate) fn run(
+    invocation: &Invocation,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Outcome> {
+    let cli = match Cli::try_parse_from(&invocation.arguments) {
+        Ok(cli) => cli,
+        Err(help) if matches!(help.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            write!(out, "{}", help.render())?;
+            return Ok(Outcome::Done);
+        }
+        Err(error) => {
+            write!(err, "{}", error.render())?;
+            return Ok(Outcome::Mistaken);
+        }
+    };
+    match cli.command {
+        Some(Command::Config) => write!(out, "{}", document::DEFAULT_FILE)?,
+        Some(Command::Plugins) => write!(out, "{}", plugins::table(BUILT_IN))?,
+        #[cfg(feature = "demo")]
+        Some(Command::Demo { auto, seconds }) => {
+            let limit = seconds.map(std::time::Duration::from_secs);
+            return crate::demo::run(crate::demo::Wishes { auto, limit }, out);
+        }
+        Some(Command::Check { host }) => {
+            return match read(cli.given, invocation) {
+                Ok(config) => check(&config, host, out, err),
+                Err(mistakes) => refuse(&mistakes, err),
+            };
+        }
+        None => {
+            return match read(cli.given, invocation) {
+                Ok(config) => run_until_stopped(config),
+                Err(mistakes) => refuse(&mistakes, err),
+            };
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn read(given: Given, invocation: &Invocation) -> Result<Config, Mistakes> {
+    let variable = || {
+        let mut named = invocation.environment.iter().filter(|(name, _)| name == FILE_VARIABLE);
+        named.next().map(|(_, path)| PathBuf::from(path))
+    };
+    let inputs = Inputs {
+        file: given.config.or_else(variable),
+        environment: invocation.environment.clone(),
+        flags: given.set,
+    };
+    load(&inputs, BUILT_IN)
+}
+
+fn refuse(mistakes: &Mistakes, err: &mut dyn Write) -> anyhow::Result<Outcome> {
+    writeln!(err, "{mistakes}")?;
+    let hint = "`stratum-switcher config` prints a commented configuration";
+    writeln!(err, "{} to be put right; {hint}", mistakes.iter().count())?;
+    Ok(Outcome::Mistaken)
+}
+
+fn check(
+    config: &Config,
+    with_host: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Outcome> {
+    write!(out, "{}", config.effective)?;
+    for remark in &config.remarks {
+        writeln!(err, "note: {remark}")?;
+    }
+    let mut outcome = Outcome::Done;
+    for plugin in BUILT_IN {
+        let Make::Source { check, .. } = plugin.make else {
+            continue;
+        };
+        match check(&config.sources) {
+            Some(Ok(found)) => writeln!(err, "sources.{}: {found}", plugin.name)?,
+            Some(Err(problem)) => {
+                writeln!(err, "sources.{}: {problem}", plugin.name)?;
+                outcome = Outcome::Mistaken;
+            }
+            None => {}
+        }
+    }
+    if with_host {
+        for finding in host::findings(&host::Facts::read(), &config.settings.limits) {
+            writeln!(err, "host: {}: {}", if finding.good { "ok" } else { "no" }, finding.text)?;
+            if !finding.good && outcome == Outcome::Done {
+                outcome = Outcome::HostTooSmall;
+            }
+        }
+    }
+    if outcome == Outcome::Done {
+        writeln!(err, "nothing wrong found")?;
+    }
+    Ok(outcome)
+}
+
+fn run_until_stopped(config: Config) -> anyhow::Result<Outcome> {
+    // Held until the end: dropping it writes what is left.
+    let _log = logging::start(&config.log)?;
+    for remark in &config.remarks {
+        warn!("{remark}");
+    }
+    match host::raise_open_files() {
+        Ok(limit) => info!(limit, "open files"),
+        Err(error) => warn!(%error, "the limit of open files stays as it is"),
+    }
+    let stop = signals::listen()?;
+    info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    serve(config, BUILT_IN, State::default(), Control { stop, started: None })?;
+    info!("stopped");
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,431 @@
+//! From values that have their form to settings: defaults that are worked out, contradictions, and
+//! what the dialects say.
+//!
+//! Reading stops at no mistake. A value that is wrong is replaced by something harmless, and what
+//! only follows from it is not told (see `Mistakes::add`).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use switcher_core::Settings;
+use switcher_core::settings::{
+    CoinSettings, Limits, ListenerSettings, Pacing, PoolSettings, Timing,
+};
+use switcher_plugin::{Coin, ProfileError, StratumDialect, UpstreamSettings};
+
+use super::form::{Checked, quoted, sounds_secret};
+use super::keys::Section;
+use super::section::{Place, Reader};
+use super::{Config, FileSource, LogSettings, Sources, keys};
+use crate::plugins::{Make, Plugin};
+
+/// Dialects by name, with their algorithm.
+type Dialects = BTreeMap<&'static str, (Arc<dyn StratumDialect>, &'static str)>;
+
+/// Makes settings of everything the reader holds.
+pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
+    let dialects: Dialects = plugins
+        .iter()
+        .filter_map(|plugin| match plugin.make {
+            Make::Dialect { algorithm, dialect } => Some((plugin.name, (dialect(), algorithm))),
+            Make::Source { .. } => None,
+        })
+        .collect();
+    // The table's order is the order of preference on a listener.
+    let order: Vec<_> = plugins.iter().map(|plugin| plugin.name).collect();
+
+    let mut root = reader.section(&keys::ROOT, Place::default());
+    let mut settings = Settings {
+        shards: root.whole("shards"),
+        probe: root.flag("probe"),
+        algorithm_pairs: root.pairs("algorithm_pairs"),
+        ..Settings::default()
+    };
+    let places = reader.map(&Place::of(&["coins"]));
+    settings.coins = places
+        .iter()
+        .map(|place| (Coin::from(place.name()), coin(reader, place, &dialects)))
+        .collect();
+    settings.listeners = listeners(reader, &settings.coins, &dialects, &order);
+    let sources = sources(reader, &settings.coins, plugins);
+    settings.limits = limits(reader);
+    settings.timing = timing(reader);
+    settings.admin = admin(reader);
+    let log = log(reader);
+    check(reader, &settings, &dialects);
+    let remarks = remarks(&settings);
+    Config { settings, sources, log, effective: String::new(), remarks }
+}
+
+fn coin(reader: &mut Reader, place: &Place, dialects: &Dialects) -> CoinSettings {
+    let fits = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    };
+    if !fits(place.name()) {
+        let accepted = "a coin's name is a letter, then letters, digits, - and _";
+        reader.wrong(place, "is no name for a coin", accepted);
+    }
+    let mut open = reader.section(&keys::COIN, place.clone());
+    let dialect = open.text("dialect").unwrap_or_else(|| place.name().to_owned());
+    open.derived("dialect", &Checked::Text(dialect.clone()));
+    let known = dialects.get(dialect.as_str());
+    if known.is_none() {
+        let problem = format!("there is no dialect {}", quoted(&dialect));
+        open.wrong("dialect", problem, &built_in(dialects));
+    }
+    let algorithm = open.text("algorithm");
+    let algorithm =
+        algorithm.or_else(|| known.map(|&(_, algorithm)| algorithm.to_owned())).unwrap_or_default();
+    open.derived("algorithm", &Checked::Text(algorithm.clone()));
+    let name = Coin::from(place.name());
+    let places = reader.list(&place.at("pools"));
+    let pools = places
+        .iter()
+        .map(|place| {
+            let pool = pool(reader, place, &name);
+            // What is wrong already would be told twice.
+            if let Some((dialect, _)) = known
+                && !reader.mistakes.touch(&place.to_string())
+                && let Err(error) = dialect.profile(&UpstreamSettings {
+                    name: &pool.name,
+                    coin: &name,
+                    user: pool.user.as_deref(),
+                    password: pool.password.as_deref(),
+                    options: &pool.options,
+                })
+            {
+                let hidden = hidden_user(reader, place, &pool).into_iter();
+                let hidden = hidden.chain(pool.password.as_deref());
+                let hidden: Vec<_> = hidden.chain(secret_options(&pool.options)).collect();
+                refuse(reader, &keys::POOL, place, &error, &hidden);
+            }
+            pool
+        })
+        .collect();
+    CoinSettings { dialect, algorithm, pools }
+}
+
+fn pool(reader: &mut Reader, place: &Place, coin: &Coin) -> PoolSettings {
+    let mut open = reader.section(&keys::POOL, place.clone());
+    let url = open.url("url");
+    let name = open.text("name").unwrap_or_else(|| match &url {
+        Some((host, port)) => format!("{host}:{port}"),
+        None => format!("{coin} {}", place.name()),
+    });
+    open.derived("name", &Checked::Text(name.clone()));
+    let (host, port) = url.unwrap_or_default();
+    let mut secret = |key, file| {
+        let (value, content) = (open.text(key), open.content(file));
+        if value.is_some() && content.is_some() {
+            open.wrong(file, format!("{key} is given as well"), "give one of the two");
+        }
+        value.or(content)
+    };
+    let user = secret("user", "user_file");
+    let password = secret("password", "password_file");
+    let options = open.options("options");
+    let mut open = reader.section(&keys::PACING, place.at("pacing"));
+    let pacing = Pacing {
+        dials_per_second: open.whole("dials_per_second"),
+        in_flight: open.whole("in_flight"),
+    };
+    PoolSettings { name, host, port, user, password, options, pacing }
+}
+
+/// The user name, if it came from a file and is therefore a secret.
+fn hidden_user<'a>(reader: &Reader, place: &Place, pool: &'a PoolSettings) -> Option<&'a str> {
+    pool.user.as_deref().filter(|_| reader.has(&place.at("user_file")))
+}
+
+/// Notes what a dialect does not accept, without the secrets it may quote. A key that is none of
+/// the program's own is one of the dialect's options.
+fn refuse(
+    reader: &mut Reader,
+    spec: &Section,
+    place: &Place,
+    error: &ProfileError,
+    secrets: &[&str],
+) {
+    let hide = |text: &str| {
+        secrets.iter().fold(text.to_owned(), |text, secret| match secret.len() {
+            0 => text,
+            // A short one, such as x, stands in every word; it is hidden where it is quoted.
+            1..4 => text.replace(&quoted(secret), "\"***\""),
+            _ => text.replace(secret, "***"),
+        })
+    };
+    let mut names = error.key.split('.').peekable();
+    let own = names.peek().is_none_or(|name| spec.key(name).is_some());
+    let base = if own { place.clone() } else { place.at("options") };
+    let place = names.fold(base, |place, name| place.at(name));
+    reader.wrong(&place, hide(&error.problem), &hide(&error.accepted));
+}
+
+/// Texts among the options whose names sound like secrets.
+fn secret_options(options: &serde_json::Value) -> impl Iterator<Item = &str> {
+    let all = options.as_object().into_iter().flatten();
+    all.filter(|(name, _)| sounds_secret(name)).filter_map(|(_, value)| value.as_str())
+}
+
+fn listeners(
+    reader: &mut Reader,
+    coins: &BTreeMap<Coin, CoinSettings>,
+    dialects: &Dialects,
+    order: &[&str],
+) -> Vec<ListenerSettings> {
+    let known = order.iter().filter(|&&name| dialects.contains_key(name));
+    let used = |name: &&&str| coins.values().any(|coin| coin.dialect == **name);
+    let mut all: Vec<String> = known.clone().filter(used).map(|&name| name.to_owned()).collect();
+    if all.is_empty() {
+        // No coin names a dialect that exists, which is told already.
+        all = known.map(|&name| name.to_owned()).collect();
+    }
+    let places = reader.list(&Place::of(&["listeners"]));
+    let mut listeners = Vec::new();
+    for place in places {
+        let mut open = reader.section(&keys::LISTENER, place.clone());
+        let address = open.address("listen");
+        let name = open.text("name").unwrap_or_else(|| match address {
+            Some(address) => address.to_string(),
+            None => format!("listener {}", place.name()),
+        });
+        open.derived("name", &Checked::Text(name.clone()));
+        let spoken = open.names("dialects").unwrap_or_else(|| all.clone());
+        open.derived("dialects", &Checked::Names(spoken.clone()));
+        let options = open.options("options");
+        for name in &spoken {
+            let Some((dialect, _)) = dialects.get(name.as_str()) else {
+                let problem = format!("there is no dialect {}", quoted(name));
+                reader.wrong(&place.at("dialects"), problem, &built_in(dialects));
+                continue;
+            };
+            if let Err(error) = dialect.check_listener(&options) {
+                let hidden: Vec<_> = secret_options(&options).collect();
+                refuse(reader, &keys::LISTENER, &place, &error, &hidden);
+            }
+        }
+        let address = address.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        listeners.push(ListenerSettings { name, address, dialects: spoken, options });
+    }
+    listeners
+}
+
+fn sources(
+    reader: &mut Reader,
+    coins: &BTreeMap<Coin, CoinSettings>,
+    plugins: &[Plugin],
+) -> Sources {
+    let mut sources = Sources::default();
+    let folder = Place::of(&["sources"]);
+    reader.folder(&folder);
+    let place = folder.at("file");
+    if reader.has(&place) {
+        if !plugins.iter().any(|plugin| plugin.name == "file") {
+            let accepted = "see `stratum-switcher plugins` for those it has";
+            reader.wrong(&place, "the program was built without this source", accepted);
+        }
+        let mut open = reader.section(&keys::SOURCE_FILE, place);
+        sources.file = Some(FileSource {
+            path: open.path("path").unwrap_or_default(),
+            settle: open.time("settle"),
+            poll: open.time("poll"),
+            case_insensitive: open.flag("case_insensitive"),
+        });
+    }
+    let place = folder.at("static");
+    let mut open = reader.section(&keys::SOURCE_STATIC, place);
+    sources.fixed = open.text("coin").map(Coin::new);
+    if let Some(coin) = &sources.fixed
+        && !coins.contains_key(coin)
+    {
+        let names: Vec<_> = coins.keys().map(Coin::as_str).collect();
+        let accepted = format!("coins configured here: {}", names.join(", "));
+        open.wrong("coin", format!("there is no coin {}", quoted(coin.as_str())), &accepted);
+    }
+    for plugin in plugins {
+        let place = folder.at(plugin.name);
+        if let Make::Source { make, .. } = plugin.make
+            && !reader.mistakes.touch(&place.to_string())
+            && let Some(Err(problem)) = make(&sources)
+        {
+            reader.wrong(&place, problem, "");
+        }
+    }
+    if sources == Sources::default() {
+        match coins.keys().next() {
+            Some(only) if coins.len() == 1 => sources.fixed = Some(only.clone()),
+            // Without coins there is nothing to choose between, and that is told elsewhere.
+            None => {}
+            Some(_) => {
+                let accepted = "write [sources.file] with path = \"coins.toml\", \
+                                or [sources.static] with coin = \"btc\"";
+                reader.wrong(&folder, "nothing says who mines which coin", accepted);
+            }
+        }
+    }
+    sources
+}
+
+fn limits(reader: &mut Reader) -> Limits {
+    let mut open = reader.section(&keys::LIMITS, Place::of(&["limits"]));
+    Limits {
+        sessions: open.whole("sessions"),
+        reserved_descriptors: open.whole("reserved_descriptors"),
+        switch_descriptors: open.whole("switch_descriptors"),
+        downstream_frame: open.whole("downstream_frame"),
+        upstream_frame: open.whole("upstream_frame"),
+        unsent: open.whole("unsent"),
+        faults: open.whole("faults"),
+    }
+}
+
+fn timing(reader: &mut Reader) -> Timing {
+    let mut open = reader.section(&keys::TIMING, Place::of(&["timing"]));
+    Timing {
+        first_byte: open.time("first_byte"),
+        login: open.time("login"),
+        assignment: open.time("assignment"),
+        dial: open.time("dial"),
+        handshake: open.time("handshake"),
+        silence: open.time("silence"),
+        no_job: open.time("no_job"),
+        unanswered: open.time("unanswered"),
+        linger_min: open.time("linger_min"),
+        linger_max: open.time("linger_max"),
+        hold: open.time("hold"),
+        retry_min: open.time("retry_min"),
+        retry_max: open.time("retry_max"),
+        drain: open.time("drain"),
+        user_timeout: open.time("user_timeout"),
+        resolve: open.time("resolve"),
+    }
+}
+
+fn admin(reader: &mut Reader) -> Option<SocketAddr> {
+    let mut open = reader.section(&keys::ADMIN, Place::of(&["admin"]));
+    let enabled = open.flag("enabled");
+    open.address("listen").filter(|_| enabled)
+}
+
+fn log(reader: &mut Reader) -> LogSettings {
+    let mut open = reader.section(&keys::LOG, Place::of(&["log"]));
+    LogSettings {
+        json: open.text("format").is_some_and(|format| format == "json"),
+        filter: open.text("filter").unwrap_or_default(),
+        hash_names: open.text("names").is_some_and(|names| names == "hash"),
+        names_key: open.text("names_key"),
+        file: open.path("file"),
+    }
+}
+
+/// Finds contradictions between values that are right by themselves.
+fn check(reader: &mut Reader, settings: &Settings, dialects: &Dialects) {
+    check_pools(reader, settings);
+    for error in settings.check().err().unwrap_or_default() {
+        let path = error.key.replace('[', ".").replace(']', "");
+        let place = Place::of(&path.split('.').collect::<Vec<_>>());
+        reader.wrong(&place, error.problem, &error.accepted);
+    }
+    check_addresses(reader, settings);
+    check_families(reader, settings, dialects);
+    for (at, (a, b)) in settings.algorithm_pairs.iter().enumerate() {
+        let unused = |name: &&String| !settings.coins.values().any(|coin| coin.algorithm == **name);
+        if let Some(name) = [a, b].into_iter().find(unused) {
+            let mut known: Vec<_> =
+                settings.coins.values().map(|coin| coin.algorithm.as_str()).collect();
+            known.sort_unstable();
+            known.dedup();
+            let problem = format!("no coin has the algorithm {}", quoted(name));
+            let accepted = format!("algorithms of the coins here: {}", known.join(", "));
+            let place = Place::of(&["algorithm_pairs", &at.to_string()]);
+            reader.wrong(&place, problem, &accepted);
+        }
+    }
+}
+
+fn check_addresses(reader: &mut Reader, settings: &Settings) {
+    let listeners = settings.listeners.iter().enumerate().map(|(at, listener)| {
+        (Place::of(&["listeners", &at.to_string(), "listen"]), listener.address)
+    });
+    let admin = settings.admin.map(|address| (Place::of(&["admin", "listen"]), address));
+    let mut taken: BTreeMap<SocketAddr, Place> = BTreeMap::new();
+    for (place, address) in listeners.chain(admin).filter(|(_, address)| address.port() != 0) {
+        match taken.get(&address) {
+            Some(other) => {
+                let problem = format!("{address} is the address of {other} too");
+                reader.wrong(&place, problem, "give each its own port");
+            }
+            None => {
+                taken.insert(address, place);
+            }
+        }
+    }
+}
+
+/// A coin whose family no listener speaks can never be mined.
+fn check_families(reader: &mut Reader, settings: &Settings, dialects: &Dialects) {
+    let family = |name: &str| dialects.get(name).map(|(dialect, _)| dialect.family().to_owned());
+    let spoken: Vec<_> = settings
+        .listeners
+        .iter()
+        .flat_map(|listener| listener.dialects.iter().filter_map(|name| family(name)))
+        .collect();
+    for (coin, coin_settings) in &settings.coins {
+        if let Some(family) = family(&coin_settings.dialect)
+            && !spoken.contains(&family)
+            && !settings.listeners.is_empty()
+        {
+            let problem = format!("no listener speaks the family {} of this coin", quoted(&family));
+            let accepted =
+                format!("add {} to the dialects of a listener", quoted(&coin_settings.dialect));
+            reader.wrong(&Place::of(&["coins", coin.as_str(), "dialect"]), problem, &accepted);
+        }
+    }
+}
+
+/// The same login at the same place cannot mine two coins, and twice for one coin is a slip.
+fn check_pools(reader: &mut Reader, settings: &Settings) {
+    let mut seen: BTreeMap<_, Place> = BTreeMap::new();
+    for (coin, coin_settings) in &settings.coins {
+        for (at, pool) in coin_settings.pools.iter().enumerate() {
+            let place = Place::of(&["coins", coin.as_str(), "pools", &at.to_string()]);
+            let login = (&pool.host, pool.port, &pool.user, &pool.password);
+            if pool.host.is_empty() {
+                continue;
+            }
+            if let Some(other) = seen.get(&login) {
+                let problem = format!("is the same pool with the same login as {other}");
+                reader.wrong(&place, problem, "give each pool once, for one coin");
+            } else {
+                seen.insert(login, place);
+            }
+        }
+    }
+}
+
+fn remarks(settings: &Settings) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Some(address) = settings.admin.filter(|address| !address.ip().is_loopback()) {
+        remarks
+            .push(format!("admin.listen: {address} can be reached by others, without a password"));
+    }
+    let mut coins = settings.coins.iter();
+    while let Some((coin, one)) = coins.next() {
+        let apart = |(_, other): &(&Coin, &CoinSettings)| {
+            !settings.may_move(&one.algorithm, &other.algorithm)
+        };
+        if let Some((other, _)) = coins.clone().find(apart) {
+            remarks.push(format!(
+                "coins.{coin}: miners are not moved to {other}, whose algorithm is another"
+            ));
+        }
+    }
+    remarks
+}
+
+fn built_in(dialects: &Dialects) -> String {
+    let names: Vec<_> = dialects.keys().copied().collect();
+    format!("dialects of this program: {}", names.join(", "))
+}
