@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
-use crate::pool::Pool;
+use stratum_peers::Pool;
 
 /// Which coin each sub-account shall mine, as the test says.
 #[derive(Debug, Clone)]

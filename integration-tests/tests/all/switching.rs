@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use integration_tests::pool::PoolConfig;
-use integration_tests::{Miner, MinerConfig, Pool, Switcher, SwitcherConfig, eventually_within};
+use integration_tests::{Switcher, SwitcherConfig};
+use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig, eventually_within};
 
 /// Two pools a thousandfold apart in difficulty, both moving, with colliding job ids.
 async fn pools(size_a: usize, size_b: usize) -> (Pool, Pool) {
