@@ -7,6 +7,7 @@
 pub mod eventually;
 pub mod header;
 pub mod lines;
+pub mod load;
 pub mod miner;
 pub mod notify;
 pub mod pool;
