@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration_tests::{Switcher, SwitcherConfig};
+use integration_tests::SwitcherConfig;
 use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig, eventually_within};
 
 /// Two pools a thousandfold apart in difficulty, both moving, with colliding job ids.

@@ -9,7 +9,7 @@ use switcher_plugin::{
     Coin, ListenerView, PoolView, Profile, ProfileError, StratumDialect, UpstreamSettings,
 };
 
-use crate::settings::{Limits, Pacing, Settings, SettingsError, Timing};
+use crate::settings::{Limits, Pacing, Settings, SettingsError, Timing, may_mix};
 
 /// Index of a pool in [`Plan::pools`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,12 +203,7 @@ impl Plan {
             return Err(MoveError::Family { to: to.clone(), family: target.family.clone() });
         }
         let Some(origin) = from.and_then(|from| self.coins.get(from)) else { return Ok(()) };
-        let pair_is_allowed = origin.algorithm == target.algorithm
-            || self.algorithm_pairs.iter().any(|(a, b)| {
-                (*a == origin.algorithm && *b == target.algorithm)
-                    || (*a == target.algorithm && *b == origin.algorithm)
-            });
-        if pair_is_allowed {
+        if may_mix(&self.algorithm_pairs, &origin.algorithm, &target.algorithm) {
             return Ok(());
         }
         Err(MoveError::Algorithm {

@@ -287,4 +287,15 @@ impl Settings {
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
+
+    /// Whether a miner may be moved between coins of these algorithms.
+    pub fn may_move(&self, from: &str, to: &str) -> bool {
+        may_mix(&self.algorithm_pairs, from, to)
+    }
+}
+
+/// Whether a miner may be moved between these algorithms: they are one, or the pair is allowed.
+pub(crate) fn may_mix(pairs: &[(String, String)], from: &str, to: &str) -> bool {
+    let is_meant = |(a, b): &(String, String)| (a == from && b == to) || (a == to && b == from);
+    from == to || pairs.iter().any(is_meant)
 }
