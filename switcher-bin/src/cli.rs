@@ -80,7 +80,7 @@ pub(crate) fn run(
     let cli = match Cli::try_parse_from(&invocation.arguments) {
         Ok(cli) => cli,
         Err(help) if matches!(help.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            write!(out, "{}", help.render())?;
+            writeln!(out, "{}", help.render().to_string().trim_end())?;
             return Ok(Outcome::Done);
         }
         Err(error) => {

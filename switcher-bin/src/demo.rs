@@ -126,7 +126,9 @@ async fn invite(
         "Now it is your turn: in line {} of that file change \"btc\" to \"bch\" and save it.",
         stage::line()
     ))?;
-    story.say("Ctrl-C ends it.")?;
+    story.say("An editor will do, or in another terminal:")?;
+    story.say(&format!("  sed -i '{}s/btc/bch/' {}", stage::line(), stage.file.display()))?;
+    story.say("Back again with bch/btc. Ctrl-C ends it.")?;
     let began = Instant::now();
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);

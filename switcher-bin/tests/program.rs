@@ -100,6 +100,81 @@ fn file_and_keys_come_from_variables_too() {
 }
 
 #[test]
+fn default_file_passes_the_check_with_the_built_in_plug_ins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), include_str!("../config/switcher.toml"));
+    std::fs::write(folder.path().join("coins.toml"), "default = \"btc\"").unwrap();
+
+    let output = run(&["check", "-c", file.to_str().unwrap()]);
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn files_of_the_readme_pass_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let readme = include_str!("../../README.md");
+    let mut blocks =
+        readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let file = write(folder.path(), blocks.next().unwrap());
+    std::fs::write(folder.path().join("coins.toml"), blocks.next().unwrap()).unwrap();
+
+    let output = run(&["check", "-c", file.to_str().unwrap()]);
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn what_a_dialect_or_source_does_not_accept_is_told_like_any_other_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = format!("{GOOD}[sources.file]\npath = \"coins\"");
+    let file = write(folder.path(), &wrong);
+    let pool = "coins.btc.pools[0].options.extranonce=ecko";
+    let listener = "listeners[0].options.version_mask=all";
+
+    let output = run(&["check", "-c", file.to_str().unwrap(), "--set", pool, "--set", listener]);
+
+    let told: Vec<_> = stderr(&output)
+        .lines()
+        .map(|line| line.splitn(3, ": ").take(2).collect::<Vec<_>>().join(": "))
+        .collect();
+    let source = format!("{}: sources.file", file.display());
+    let expected = [
+        "--set coins.btc.pools[0].options.extranonce: coins.btc.pools[0].options.extranonce",
+        "--set listeners[0].options.version_mask: listeners[0].options.version_mask",
+        &source,
+    ];
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(told.get(..3).unwrap(), expected, "{output:?}");
+}
+
+#[test]
+fn coin_file_that_would_not_be_applied_fails_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), &format!("{GOOD}[sources.file]\npath = \"coins.toml\""));
+    std::fs::write(folder.path().join("coins.toml"), "defualt = \"btc\"").unwrap();
+
+    let output = run(&["check", "-c", file.to_str().unwrap()]);
+
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(stderr(&output).contains("sources.file: "), "{output:?}");
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn demo_moves_miners_there_and_back_without_a_fault() {
+    let output = run(&["demo", "--auto"]);
+
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert!(
+        text.contains("alice.rig2 mines bch, on the connection it has had all along"),
+        "{text}"
+    );
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
 fn check_host_reports_each_limit() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), GOOD);

@@ -255,7 +255,11 @@ fn sources(
     }
     if sources == Sources::default() {
         match coins.keys().next() {
-            Some(only) if coins.len() == 1 => sources.fixed = Some(only.clone()),
+            Some(only) if coins.len() == 1 => {
+                // `static` is the section opened last.
+                reader.show("coin", &quoted(only.as_str()), "");
+                sources.fixed = Some(only.clone());
+            }
             // Without coins there is nothing to choose between, and that is told elsewhere.
             None => {}
             Some(_) => {
@@ -414,7 +418,9 @@ fn remarks(settings: &Settings) -> Vec<String> {
     let mut coins = settings.coins.iter();
     while let Some((coin, one)) = coins.next() {
         let apart = |(_, other): &(&Coin, &CoinSettings)| {
-            !settings.may_move(&one.algorithm, &other.algorithm)
+            let (a, b) = (&one.algorithm, &other.algorithm);
+            let mut pairs = settings.algorithm_pairs.iter();
+            a != b && !pairs.any(|(c, d)| (a, b) == (c, d) || (a, b) == (d, c))
         };
         if let Some((other, _)) = coins.clone().find(apart) {
             remarks.push(format!(

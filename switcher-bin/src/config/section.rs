@@ -180,6 +180,12 @@ impl Reader {
         }
     }
 
+    /// Writes a value in force below the section opened last.
+    pub(super) fn show(&mut self, name: &str, value: &str, remark: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.effective, "{name} = {value}{remark}");
+    }
+
     fn head(&mut self, spec: &Section, place: &Place) {
         if spec.path.is_empty() {
             return;
@@ -218,7 +224,7 @@ impl Open<'_> {
             Ok(checked) => {
                 let origin = self.reader.origin(&self.place.at(name));
                 let shown = if key.form.is_secret() { quoted("***") } else { checked.toml() };
-                self.show(name, &shown, &format!("  # {origin}"));
+                self.reader.show(name, &shown, &format!("  # {origin}"));
                 Some(checked)
             }
             Err(problem) => {
@@ -237,22 +243,17 @@ impl Open<'_> {
                 None
             }
             Fallback::Is(literal) => {
-                self.show(key.name, literal, "");
+                self.reader.show(key.name, literal, "");
                 default_of(key)
             }
             Fallback::Derived(..) | Fallback::Unset(..) => None,
         }
     }
 
-    fn show(&mut self, name: &str, value: &str, remark: &str) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.reader.effective, "{name} = {value}{remark}");
-    }
-
     /// Shows what a key came to that is worked out.
     pub(super) fn derived(&mut self, name: &'static str, value: &Checked) {
         if !self.dict.contains_key(name) {
-            self.show(name, &value.toml(), "");
+            self.reader.show(name, &value.toml(), "");
         }
     }
 

@@ -17,12 +17,15 @@ use fake::Fake;
 const MINIMAL: &str = r#"
 [[listeners]]
 listen = "0.0.0.0:3333"
+
 [[coins.btc.pools]]
 url = "stratum+tcp://btc.pool.example:3333"
 "#;
 
 #[test]
 fn smallest_file_is_enough() {
+    assert!(document::page().contains(MINIMAL));
+
     let config = read(MINIMAL).unwrap();
 
     let settings = &config.settings;
@@ -38,6 +41,7 @@ fn smallest_file_is_enough() {
     );
     assert_eq!((pool.port, pool.pacing), (3333, Pacing::default()));
     assert_eq!(config.sources.fixed, Some(Coin::from("btc")));
+    assert!(config.effective.contains("[sources.static]\ncoin = \"btc\"\n"));
 }
 
 #[test]
