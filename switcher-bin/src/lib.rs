@@ -11,7 +11,6 @@ mod host;
 pub mod logging;
 pub mod plugins;
 mod signals;
-mod stand_in;
 mod static_source;
 
 use std::ffi::OsString;
@@ -19,7 +18,7 @@ use std::io::Write;
 
 use anyhow::{Context as _, anyhow};
 
-pub use stand_in::engine::{Control, Setup, Started, State, Stop};
+pub use switcher_core::{Control, Setup, Started, State, Stop};
 
 use config::Config;
 use plugins::Plugin;
@@ -94,5 +93,5 @@ pub fn serve(
     let sources = plugins::sources(plugins, &config.sources)
         .map_err(|problem| anyhow!(problem).context("coin source"))?;
     let setup = Setup { settings: config.settings, dialects: plugins::dialects(plugins), sources };
-    stand_in::engine::run(setup, state, control).context("the switcher cannot run")
+    switcher_core::run(setup, state, control).context("the switcher cannot run")
 }

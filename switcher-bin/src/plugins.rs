@@ -8,7 +8,6 @@ use std::sync::Arc;
 use switcher_plugin::{CoinSource, StratumDialect};
 
 use crate::config::Sources;
-use crate::stand_in::{coin_source_file, dialect_bch, dialect_btc};
 use crate::static_source::StaticSource;
 
 /// One row of the table.
