@@ -1,8 +1,12 @@
 //! The load tool in small: that it measures, finds nothing wrong where nothing is, and says so
 //! where something is.
 
+mod stand_in;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Output};
+
+use stand_in::Manner;
 
 fn swarm(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_swarm"))
@@ -43,9 +47,7 @@ fn peers_that_are_not_there_are_skipped_with_a_word() {
 
 #[test]
 fn a_proxy_that_nobody_listens_behind_is_a_failure() {
-    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port can be had");
-    let address: SocketAddr = closed.local_addr().expect("a bound socket has an address");
-    drop(closed);
+    let address = free_address();
     let (address, process) = (address.to_string(), std::process::id().to_string());
 
     let output = swarm(&[
@@ -62,4 +64,52 @@ fn a_proxy_that_nobody_listens_behind_is_a_failure() {
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("does not listen"), "{text}");
+}
+
+fn free_address() -> SocketAddr {
+    let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port can be had");
+    held.local_addr().expect("a bound socket has an address")
+}
+
+fn switch_with(manner: Manner) -> Output {
+    let folder = tempfile::tempdir().expect("a temporary folder can be had");
+    let coin_file = folder.path().join("coins.toml");
+    let pools = [free_address(), free_address()];
+    let address = stand_in::start(pools, coin_file.clone(), manner);
+    swarm(&[
+        "--peers",
+        "direct",
+        "--target",
+        &address.to_string(),
+        "--target-pid",
+        &std::process::id().to_string(),
+        "--target-pool",
+        &pools[0].to_string(),
+        "--target-pool",
+        &pools[1].to_string(),
+        "--coin-file",
+        &coin_file.display().to_string(),
+    ])
+}
+
+#[test]
+fn a_clean_switch_is_timed_and_found_clean() {
+    let output = switch_with(Manner::Faithful);
+
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(figures(&text, "switch: shares lost or refused"), ["0.00", "-"], "{text}");
+    let last = figures(&text, "switch: last first new job, ms");
+    assert!(last[0].parse::<f64>().expect("a figure") > 0.0, "{text}");
+}
+
+#[test]
+fn swallowed_answers_are_counted_and_told() {
+    let output = switch_with(Manner::SwallowsAnswers);
+
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{text}");
+    let bad = figures(&text, "switch: shares lost or refused");
+    assert!(bad[0].parse::<f64>().expect("a figure") > 0.0, "{text}");
+    assert!(text.contains("the switch was not clean"), "{text}");
 }
