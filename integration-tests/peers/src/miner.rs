@@ -107,6 +107,7 @@ impl Miner {
             digger: Digger::default(),
             own_shares: 0,
             paused: false,
+            deaf: false,
         };
         let task = tokio::spawn(worker.run(stream));
         Ok(Self { shared, orders, task })
@@ -154,6 +155,11 @@ impl Miner {
     /// Stops finding shares, or goes on. Answers are still heard.
     pub fn pause(&self, paused: bool) {
         self.order(Order::Pause(paused));
+    }
+
+    /// Stops reading from the connection, or reads on; what it says is not affected.
+    pub fn deafen(&self, deaf: bool) {
+        self.order(Order::Deafen(deaf));
     }
 
     /// Closes the connection, with a reset or in good order. A reconnecting miner comes back.

@@ -145,6 +145,13 @@ impl Pool {
         }
     }
 
+    /// Sends bytes as they are to every open connection, half a line for instance.
+    pub fn send_raw(&self, bytes: &[u8]) {
+        for connection in &mut self.shared.lock().connections {
+            connection.send_raw(bytes);
+        }
+    }
+
     /// Ends every connection, with a reset or in good order; the pool goes on listening.
     pub fn kick_all(&self, reset: bool) {
         for connection in &mut self.shared.lock().connections {

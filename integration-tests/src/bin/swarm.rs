@@ -64,7 +64,7 @@ struct Plan {
     sessions: u64,
     /// Times everything is done anew; the table shows medians.
     #[arg(long, default_value_t = 3)]
-    runs: u32,
+    runs: usize,
     /// Jobs to every miner in the burst whose processor time is taken.
     #[arg(long, default_value_t = 10)]
     jobs: u64,
@@ -77,6 +77,9 @@ struct Plan {
     /// Shares per second and system.
     #[arg(long, default_value_t = 3_000)]
     share_rate: u64,
+    /// Takes the storm and the fan-out by one system after the other instead of all at once.
+    #[arg(long)]
+    in_turn: bool,
 }
 
 impl Plan {
@@ -113,6 +116,7 @@ impl Plan {
             job_pause: self.job_pause,
             shares: self.shares,
             share_rate: self.share_rate,
+            in_turn: self.in_turn,
         }
     }
 }
@@ -140,11 +144,12 @@ fn measure(plan: &Plan, limit: u64) -> ExitCode {
     if plan.sessions.saturating_mul(3).saturating_add(200) > limit {
         eprintln!("note: {} sessions may need more than {limit} open files", plan.sessions);
     }
-    println!("{} sessions per system, all systems at once, {} runs", plan.sessions, plan.runs);
+    let order = if plan.in_turn { "storm and fan-out in turn" } else { "all systems at once" };
+    println!("{} sessions per system, {order}, {} runs", plan.sessions, plan.runs);
     let mut table = Table::new(kinds.iter().map(|kind| kind.name().to_owned()).collect());
     let mut complaints = Vec::new();
     for number in 1..=plan.runs {
-        match run_once(plan, &kinds, &mut table) {
+        match run_once(plan, &kinds, number, &mut table) {
             Ok(found) => {
                 complaints.extend(found.into_iter().map(|what| format!("run {number}: {what}")));
             }
@@ -158,7 +163,12 @@ fn measure(plan: &Plan, limit: u64) -> ExitCode {
     if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run_once(plan: &Plan, kinds: &[Kind], table: &mut Table) -> Result<Vec<String>, SystemError> {
+fn run_once(
+    plan: &Plan,
+    kinds: &[Kind],
+    number: usize,
+    table: &mut Table,
+) -> Result<Vec<String>, SystemError> {
     let folder = tempfile::tempdir().map_err(|error| SystemError::Io("temporary folder", error))?;
     let mut systems = Vec::new();
     for kind in kinds {
@@ -166,7 +176,7 @@ fn run_once(plan: &Plan, kinds: &[Kind], table: &mut Table) -> Result<Vec<String
         std::fs::create_dir(&own).map_err(|error| SystemError::Io("temporary folder", error))?;
         systems.push(System::start(kind.clone(), &own)?);
     }
-    let mut run = Run::new(&mut systems, plan.load(), table);
+    let mut run = Run::new(&mut systems, plan.load(), number, table);
     run.all()?;
     Ok(run.complaints)
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 const LISTENER: Token = Token(usize::MAX - 1);
 const COMMANDS: Token = Token(usize::MAX - 2);
@@ -59,7 +59,7 @@ impl Net {
     ///
     /// When the address cannot be had.
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let mut listener = TcpListener::bind(address)?;
+        let mut listener = listener(address)?;
         self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let address = listener.local_addr()?;
         self.listener = Some(listener);
@@ -184,6 +184,20 @@ impl Net {
             slot.unread.extend_from_slice(rest);
         }
     }
+}
+
+/// Listens with a queue that a storm of reconnecting miners fits into, as far as the system lets.
+///
+/// # Errors
+///
+/// When the address cannot be had.
+pub fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(16_384)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 /// Runs a role until its standard input ends, which is how the coordinator ends it.

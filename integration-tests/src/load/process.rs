@@ -11,7 +11,8 @@ const TICKS: f64 = 100.0;
 pub struct Watched(pub u32);
 
 impl Watched {
-    /// Resident memory in KiB, shared pages counted once for each process by their share.
+    /// Resident memory in KiB, summed over the processes. Meant for differences: what they share
+    /// is in it more than once.
     pub fn memory_kib(self) -> f64 {
         self.tree().into_iter().filter_map(memory_of).sum()
     }
@@ -36,7 +37,7 @@ impl Watched {
 
 fn memory_of(process: u32) -> Option<f64> {
     let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
+    let line = text.lines().find(|line| line.starts_with("Rss:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 

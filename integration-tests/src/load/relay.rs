@@ -7,12 +7,13 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::json;
 use slab::Slab;
 
 use super::control::reply;
+use super::net::listener;
 
 const LISTENER: Token = Token(usize::MAX - 1);
 const SCRATCH: usize = 16 * 1024;
@@ -39,7 +40,7 @@ struct Pair([Side; 2]);
 /// When it cannot listen, or epoll fails.
 pub fn serve(address: SocketAddr, target: SocketAddr) -> io::Result<()> {
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind(address)?;
+    let mut listener = listener(address)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     reply(&json!({"address": listener.local_addr()?.to_string()}));
     let mut events = Events::with_capacity(1024);

@@ -1,5 +1,8 @@
-//! What is measured, in the order in which one run does it. All systems do the same at the same
-//! time, so that a busy machine is equally busy for all.
+//! What is measured, in the order in which one run does it.
+//!
+//! All systems do the same at the same time, so that a busy machine is equally busy for all. Rows
+//! that are a time from one event to the last miner may instead be taken in turn: together they end
+//! at nearly the same moment once the processors are the bottleneck.
 
 use std::time::Duration;
 
@@ -23,6 +26,15 @@ pub struct Load {
     pub shares: u64,
     /// Shares per second and system.
     pub share_rate: u64,
+    /// Whether storm and fan-out are taken by one system after the other.
+    pub in_turn: bool,
+}
+
+/// Shares over a whole run, as the miners of one system count them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    sent: u64,
+    accepted: u64,
 }
 
 /// Seconds after which a step that does not come to its end is given up.
@@ -49,14 +61,20 @@ pub struct Run<'a> {
     systems: &'a mut [System],
     load: Load,
     table: &'a mut Table,
+    totals: Vec<Totals>,
+    /// Which system begins when they take turns.
+    first: usize,
     /// Sentences on what went wrong.
     pub complaints: Vec<String>,
 }
 
 impl<'a> Run<'a> {
-    /// A run over systems that have just been started.
-    pub fn new(systems: &'a mut [System], load: Load, table: &'a mut Table) -> Self {
-        Self { systems, load, table, complaints: Vec::new() }
+    /// A run over systems that have just been started. `number` decides who begins where they take
+    /// turns.
+    pub fn new(systems: &'a mut [System], load: Load, number: usize, table: &'a mut Table) -> Self {
+        let totals = vec![Totals::default(); systems.len()];
+        let first = number % systems.len().max(1);
+        Self { systems, load, table, totals, first, complaints: Vec::new() }
     }
 
     /// Does all rows.
@@ -73,7 +91,18 @@ impl<'a> Run<'a> {
         self.fan_out()?;
         self.notifications()?;
         self.shares()?;
-        self.switch()
+        self.switch()?;
+        self.compare_books()
+    }
+
+    /// The places of the systems in the groups that act at the same time.
+    fn groups(&self) -> Vec<Vec<usize>> {
+        let count = self.systems.len();
+        if self.load.in_turn {
+            (0..count).map(|place| vec![(place + self.first) % count]).collect()
+        } else {
+            vec![(0..count).collect()]
+        }
     }
 
     fn patience(seconds: u64) -> Duration {
@@ -128,63 +157,87 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sends a command to the miners of all systems, then collects the replies.
-    fn ask_miners(&mut self, command: &str, seconds: u64) -> Result<Vec<Value>, ControlError> {
-        for system in self.systems.iter_mut() {
-            system.miners.send(command)?;
+    /// Sends a command to the miners of these systems, then collects the replies.
+    fn ask_miners(
+        &mut self,
+        places: &[usize],
+        command: &str,
+        seconds: u64,
+    ) -> Result<Vec<(usize, Value)>, ControlError> {
+        let commands: Vec<_> = places.iter().map(|&place| (place, command.to_owned())).collect();
+        self.ask_each(&commands, seconds)
+    }
+
+    fn ask_each(
+        &mut self,
+        commands: &[(usize, String)],
+        seconds: u64,
+    ) -> Result<Vec<(usize, Value)>, ControlError> {
+        for (place, command) in commands {
+            if let Some(system) = self.systems.get_mut(*place) {
+                system.miners.send(command)?;
+            }
         }
-        let patience = Self::patience(seconds);
-        self.systems.iter().map(|system| system.miners.reply(patience)).collect()
+        let mut replies = Vec::new();
+        for (place, _) in commands {
+            if let Some(system) = self.systems.get(*place) {
+                replies.push((*place, system.miners.reply(Self::patience(seconds))?));
+            }
+        }
+        Ok(replies)
     }
 
     fn storm(&mut self) -> Result<(), SystemError> {
         let command = format!("connect {} {PATIENCE}", self.load.sessions);
-        for (place, reply) in self.ask_miners(&command, PATIENCE)?.into_iter().enumerate() {
-            self.note(place, STORM_P50, figure(&reply, "p50"));
-            self.note(place, STORM_LAST, figure(&reply, "last"));
-            let missing = count(&reply, "missing");
-            if missing > 0 {
-                self.complain(place, &format!("{missing} miners got no job"));
+        for places in self.groups() {
+            for (place, reply) in self.ask_miners(&places, &command, PATIENCE)? {
+                self.note(place, STORM_P50, figure(&reply, "p50"));
+                self.note(place, STORM_LAST, figure(&reply, "last"));
+                if count(&reply, "missing") > 0 {
+                    self.complain(place, &format!("miners got no job: {reply}"));
+                }
             }
         }
         Ok(())
     }
 
-    /// Asks all miners for the arrival of what their first pools have just sent.
-    fn arrivals(&mut self, sent: &[Value]) -> Result<Vec<Value>, ControlError> {
-        for (system, sent) in self.systems.iter_mut().zip(sent) {
-            let marker = sent.get("marker").and_then(Value::as_str).unwrap_or_default();
-            let start = count(sent, "start");
-            system.miners.send(&format!("arrivals {marker} {start} {PATIENCE}"))?;
-        }
-        let patience = Self::patience(PATIENCE);
-        self.systems.iter().map(|system| system.miners.reply(patience)).collect()
-    }
-
-    fn broadcast(&mut self, command: &str, seconds: u64) -> Result<Vec<Value>, ControlError> {
-        for system in self.systems.iter_mut() {
-            if let Some(pool) = system.pools.first_mut() {
+    /// Has the first pools of these systems send jobs and waits until their miners have the last.
+    fn broadcast(
+        &mut self,
+        places: &[usize],
+        command: &str,
+        seconds: u64,
+    ) -> Result<Vec<(usize, Value)>, ControlError> {
+        for place in places {
+            if let Some(pool) = self.systems.get_mut(*place).and_then(|one| one.pools.first_mut()) {
                 pool.send(command)?;
             }
         }
-        let mut sent = Vec::new();
-        for system in self.systems.iter() {
-            if let Some(pool) = system.pools.first() {
-                sent.push(pool.reply(Self::patience(seconds))?);
+        let mut commands = Vec::new();
+        for place in places {
+            if let Some(pool) = self.systems.get(*place).and_then(|one| one.pools.first()) {
+                let sent = pool.reply(Self::patience(seconds))?;
+                let marker = sent.get("marker").and_then(Value::as_str).unwrap_or_default();
+                let start = count(&sent, "start");
+                commands.push((*place, format!("arrivals {marker} {start} {PATIENCE}")));
             }
         }
-        Ok(sent)
+        self.ask_each(&commands, PATIENCE)
+    }
+
+    fn everyone(&self) -> Vec<usize> {
+        (0..self.systems.len()).collect()
     }
 
     fn fan_out(&mut self) -> Result<(), SystemError> {
-        let sent = self.broadcast("job", 10)?;
-        for (place, reply) in self.arrivals(&sent)?.into_iter().enumerate() {
-            self.note(place, FAN_P50, figure(&reply, "p50"));
-            self.note(place, FAN_P99, figure(&reply, "p99"));
-            self.note(place, FAN_LAST, figure(&reply, "last"));
-            let missing = count(&reply, "missing");
-            if missing > 0 {
-                self.complain(place, &format!("a job did not reach {missing} miners"));
+        for places in self.groups() {
+            for (place, reply) in self.broadcast(&places, "job", 10)? {
+                self.note(place, FAN_P50, figure(&reply, "p50"));
+                self.note(place, FAN_P99, figure(&reply, "p99"));
+                self.note(place, FAN_LAST, figure(&reply, "last"));
+                if count(&reply, "missing") > 0 {
+                    self.complain(place, &format!("a job did not reach all miners: {reply}"));
+                }
             }
         }
         Ok(())
@@ -200,8 +253,8 @@ impl<'a> Run<'a> {
     fn notifications(&mut self) -> Result<(), SystemError> {
         let before = self.cpu();
         let (jobs, pause) = (self.load.jobs, self.load.job_pause);
-        let sent = self.broadcast(&format!("jobs {jobs} {pause}"), jobs * pause / 1000 + 60)?;
-        self.arrivals(&sent)?;
+        let command = format!("jobs {jobs} {pause}");
+        self.broadcast(&self.everyone(), &command, jobs * pause / 1000 + PATIENCE)?;
         self.wait_for_rest();
         self.note_cpu(CPU_JOBS, &before, jobs * self.load.sessions);
         Ok(())
@@ -211,16 +264,43 @@ impl<'a> Run<'a> {
         let before = self.cpu();
         let (shares, rate) = (self.load.shares, self.load.share_rate);
         let command = format!("submit {shares} {rate}");
-        let replies = self.ask_miners(&command, shares / rate.max(1) + 30)?;
+        let replies =
+            self.ask_miners(&self.everyone(), &command, shares / rate.max(1) + PATIENCE)?;
         self.wait_for_rest();
         self.note_cpu(CPU_SHARES, &before, shares * 2);
-        for (place, reply) in replies.iter().enumerate() {
+        for (place, reply) in &replies {
+            let place = *place;
+            self.add_up(place, reply);
             self.note(place, ANSWER_P50, figure(reply, "p50"));
             self.note(place, ANSWER_P99, figure(reply, "p99"));
             let wrong = wrong_shares(reply);
             self.note(place, WRONG, Some(as_f64(wrong)));
             if wrong > 0 || count(reply, "sent") != shares {
                 self.complain(place, &format!("not every share was answered once: {reply}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_up(&mut self, place: usize, reply: &Value) {
+        if let Some(totals) = self.totals.get_mut(place) {
+            totals.sent += count(reply, "sent");
+            totals.accepted += count(reply, "accepted");
+        }
+    }
+
+    /// Asks the pools what they saw: each share sent must have come once, to a pool that knew it.
+    fn compare_books(&mut self) -> Result<(), SystemError> {
+        for place in 0..self.systems.len() {
+            let mut seen = Vec::new();
+            for pool in self.systems.get_mut(place).map_or(&mut [][..], |one| &mut one.pools) {
+                seen.push(pool.ask("stats", Self::patience(10))?);
+            }
+            let sum = |name| seen.iter().map(|books| count(books, name)).sum::<u64>();
+            let (accepted, strange) = (sum("accepted"), sum("foreign") + sum("malformed"));
+            let totals = self.totals.get(place).copied().unwrap_or_default();
+            if accepted != totals.accepted || strange > 0 {
+                self.complain(place, &format!("the pools saw {seen:?}, the miners {totals:?}"));
             }
         }
         Ok(())
@@ -249,6 +329,7 @@ impl<'a> Run<'a> {
             .ask(&format!("arrivals b {start} {PATIENCE}"), Self::patience(PATIENCE))?;
         std::thread::sleep(Duration::from_secs(2));
         let shares = system.miners.ask("halt", Self::patience(PATIENCE))?;
+        self.add_up(place, &shares);
         self.note(place, SWITCH_P50, figure(&arrived, "p50"));
         self.note(place, SWITCH_LAST, figure(&arrived, "last"));
         let (wrong, missing) = (wrong_shares(&shares), count(&arrived, "missing"));

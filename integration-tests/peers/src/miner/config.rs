@@ -46,6 +46,8 @@ pub struct MinerConfig {
     pub reconnect: Option<Duration>,
     /// Whether `client.reconnect` without a foreign host is obeyed.
     pub obeys_reconnect: bool,
+    /// Whether a difficulty counts at once, also for the job at hand, as in many firmwares.
+    pub difficulty_at_once: bool,
     /// No line for this long is a violation.
     pub silence_limit: Duration,
     /// Source address to connect from.
@@ -71,6 +73,7 @@ impl MinerConfig {
             writing: Writing::default(),
             reconnect: None,
             obeys_reconnect: true,
+            difficulty_at_once: false,
             silence_limit: Duration::from_mins(1),
             source: None,
             preface: Vec::new(),
@@ -132,6 +135,13 @@ impl MinerConfig {
     #[must_use]
     pub fn ignoring_reconnect(mut self) -> Self {
         self.obeys_reconnect = false;
+        self
+    }
+
+    /// Applies a difficulty at once instead of from the next job on.
+    #[must_use]
+    pub fn applying_difficulty_at_once(mut self) -> Self {
+        self.difficulty_at_once = true;
         self
     }
 

@@ -193,3 +193,33 @@ async fn raw_bytes_and_prefaces_go_out_as_they_are() {
             && pool.report().violations[1].contains("junk")
     );
 }
+
+#[tokio::test]
+async fn a_deaf_miner_hears_nothing_until_it_listens_again() {
+    let (pool, miner) = settled(Handshake::cpuminer()).await;
+    miner.deafen(true);
+    eventually("deafness", || {
+        pool.new_job(true);
+        miner.report().jobs + 3 < pool.last_connection().map_or(0, |one| one.jobs_sent)
+    })
+    .await;
+
+    miner.deafen(false);
+
+    let sent = pool.last_connection().unwrap().jobs_sent;
+    eventually("all jobs", || miner.report().jobs == sent).await;
+    nothing_wrong("the miner", &miner.report().violations);
+}
+
+#[tokio::test]
+async fn some_firmwares_apply_a_difficulty_to_the_job_at_hand() {
+    let pool = Pool::start(PoolConfig::new().difficulty(1e-7)).await;
+    let config = MinerConfig::new("a.b").applying_difficulty_at_once();
+    let miner = Miner::connect(pool.address(), config).await;
+    eventually("a share", || miner.report().accepted > 0).await;
+
+    pool.set_difficulty(1e-9);
+
+    // The job is still judged by the difficulty it was sent with.
+    eventually("refusals", || miner.report().rejected.contains_key(&23)).await;
+}

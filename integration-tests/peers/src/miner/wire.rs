@@ -29,6 +29,7 @@ const TURNS_ON_DEMAND: u32 = 200;
 pub(super) enum Order {
     Ask { method: String, params: Value, waiter: oneshot::Sender<Value> },
     Close { reset: bool },
+    Deafen(bool),
     Pause(bool),
     Raw(Vec<u8>),
     Submit(ShareKind, oneshot::Sender<Outcome>),
@@ -88,6 +89,8 @@ pub(super) struct Worker {
     pub(super) digger: Digger,
     pub(super) own_shares: u64,
     pub(super) paused: bool,
+    /// Reads nothing from its connection.
+    pub(super) deaf: bool,
 }
 
 /// What belongs to one connection only.
@@ -153,7 +156,7 @@ impl Worker {
         let mines = self.mines(connection);
         let silence = connection.heard + self.config.silence_limit;
         tokio::select! {
-            line = lines.next() => {
+            line = lines.next(), if !self.deaf => {
                 let line = line.map_err(|end| Leave::Over(self.judge_end(end)))?;
                 connection.heard = tokio::time::Instant::now();
                 let (replies, leaves) = {
@@ -174,7 +177,7 @@ impl Worker {
                 None => return Err(Leave::ForGood),
                 Some(order) => Box::pin(self.obey(order, connection)).await?,
             },
-            () = sleep_until(silence) => {
+            () = sleep_until(silence), if !self.deaf => {
                 connection.heard = silence;
                 let limit = self.config.silence_limit;
                 self.shared.lock().book.violation(format!("silence for {limit:?}"));
@@ -250,11 +253,15 @@ impl Worker {
 
     /// Digs once at the newest job and submits what is found.
     async fn share(&mut self, connection: &mut Connection) -> Result<(), Leave> {
-        let (job, mask) = {
+        let (job, mask, told) = {
             let session = self.shared.lock();
-            (session.jobs.back().cloned(), session.book.report.version_mask)
+            let report = &session.book.report;
+            (session.jobs.back().cloned(), report.version_mask, report.told_difficulty)
         };
-        let Some(job) = job else { return Ok(()) };
+        let Some(mut job) = job else { return Ok(()) };
+        if self.config.difficulty_at_once {
+            job.difficulty = told.unwrap_or(job.difficulty);
+        }
         let Some(found) = self.digger.dig(&job, mask, Aim::Hit, self.config.hashes_per_turn) else {
             // The next turn goes on at once: an interval is kept between shares, not turns.
             connection.due = tokio::time::Instant::now();
@@ -306,6 +313,12 @@ impl Worker {
                     let _ = connection.write.as_ref().set_zero_linger();
                 }
                 Err(Leave::Over("closed by the miner".into()))
+            }
+            Order::Deafen(deaf) => {
+                self.deaf = deaf;
+                // What was missed meanwhile was not the other side's silence.
+                connection.heard = tokio::time::Instant::now();
+                Ok(())
             }
             Order::Pause(paused) => {
                 self.paused = paused;

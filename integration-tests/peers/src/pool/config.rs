@@ -33,6 +33,8 @@ pub enum Quirk {
     RefusesAuthorizeWithFalse,
     /// Answers authorize, then sends nothing more: no difficulty, no job, no answer.
     SilentAfterLogin,
+    /// Reads nothing more from its connections, for as long as it has this habit.
+    StopsReading,
 }
 
 /// When the first difficulty and job are sent.

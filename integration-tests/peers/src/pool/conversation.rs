@@ -2,6 +2,8 @@
 //!
 //! Pure bookkeeping on [`State`]; the tasks that own the sockets call [`hear`] for each line.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::config::{Configure, Extranonce1, FirstJob, Names, Quirk};
@@ -223,7 +225,9 @@ impl Talk<'_> {
         let elsewhere = config.foreign_host().map(|(host, port)| json!([host, port, 0]));
         let password = params.get(1).and_then(Value::as_str).map(str::to_owned);
         if let Some(connection) = self.connection() {
-            connection.book.report.authorized.insert(name, password);
+            let report = &mut connection.book.report;
+            report.authorized_at.get_or_insert_with(Instant::now);
+            report.authorized.insert(name, password);
         }
         if first_job == FirstJob::BeforeAuthorizeAnswer {
             self.state.start_mining(self.number);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -31,6 +32,12 @@ pub struct ConnectionReport {
     pub number: usize,
     /// The other end.
     pub peer: SocketAddr,
+    /// When it was accepted.
+    pub opened_at: Instant,
+    /// When its first name was authorized.
+    pub authorized_at: Option<Instant>,
+    /// When it ended.
+    pub closed_at: Option<Instant>,
     /// Whether it is still connected.
     pub open: bool,
     /// How it ended, once it has.
@@ -142,6 +149,9 @@ impl Book {
         let report = ConnectionReport {
             number,
             peer,
+            opened_at: Instant::now(),
+            authorized_at: None,
+            closed_at: None,
             open: true,
             ending: None,
             subscribe_params: None,

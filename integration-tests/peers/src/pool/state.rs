@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -24,6 +25,8 @@ pub(super) enum Outgoing {
     Close { reset: bool },
     /// A line, sent at once.
     Line(String),
+    /// Bytes, sent as they are.
+    Raw(Vec<u8>),
 }
 
 /// A job as one connection got it.
@@ -90,6 +93,13 @@ impl Connection {
         self.put(line, Outgoing::Answer);
     }
 
+    pub(super) fn send_raw(&mut self, bytes: &[u8]) {
+        if let Some(outbox) = &self.outbox {
+            // A writer that is gone has closed already.
+            let _ = outbox.send(Outgoing::Raw(bytes.to_vec()));
+        }
+    }
+
     pub(super) fn notify(&mut self, method: &str, params: &Value) {
         self.send(format!(r#"{{"id":null,"method":"{method}","params":{params}}}"#));
     }
@@ -139,6 +149,7 @@ impl Connection {
     pub(super) fn end(&mut self, how: &str) {
         if self.outbox.take().is_some() {
             self.book.report.open = false;
+            self.book.report.closed_at = Some(Instant::now());
             self.book.report.ending = Some(how.to_owned());
             self.mining = false;
             self.jobs = VecDeque::new();

@@ -372,6 +372,40 @@ async fn a_cutting_pool_writes_each_line_in_two() {
 }
 
 #[tokio::test]
+async fn a_pool_that_stops_reading_hears_the_rest_when_it_reads_again() {
+    let (pool, miner) = pair(PoolConfig::new(), MinerConfig::new("a.b")).await;
+    accepts(&pool, &miner, 3).await;
+
+    pool.reconfigure(|config| config.quirks.extend([Quirk::StopsReading]));
+    eventually("shares without answers", || miner.report().unanswered >= 5).await;
+    pool.reconfigure(|config| config.quirks.clear());
+
+    accepts(&pool, &miner, 6).await;
+    all_is_well(&pool, &miner);
+}
+
+#[tokio::test]
+async fn half_a_line_before_the_end_is_noticed() {
+    let (pool, miner) = idle_pair().await;
+    pool.send_raw(br#"{"id":null,"method":"#);
+    pool.kick_all(false);
+    eventually("the end", || !miner.report().connected).await;
+    assert!(miner.report().violations[0].contains("middle of a line"));
+}
+
+#[tokio::test]
+async fn the_books_know_when_a_connection_came_and_went() {
+    let (pool, miner) = idle_pair().await;
+    drop(miner);
+    eventually("the end", || pool.report().closed == 1).await;
+
+    let book = pool.last_connection().unwrap();
+
+    let (authorized, closed) = (book.authorized_at.unwrap(), book.closed_at.unwrap());
+    assert!(book.opened_at <= authorized && authorized <= closed);
+}
+
+#[tokio::test]
 async fn a_pool_may_close_behind_subscribe() {
     let (pool, miner) = habit(Quirk::ClosesAfterSubscribe).await;
     eventually("the end", || !miner.report().connected).await;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::config::Answers;
+use super::config::{Answers, Quirk};
 use super::conversation::{PING_ID, hear};
 use super::state::{Outgoing, State};
 use crate::lines::{End, LineReader};
@@ -109,6 +109,9 @@ async fn attend(shared: Shared, stream: TcpStream, peer: SocketAddr) {
 async fn listen(shared: Shared, number: usize, read: OwnedReadHalf) {
     let mut lines = LineReader::new(read);
     let end = loop {
+        while shared.lock().config.has(&Quirk::StopsReading) {
+            sleep(TICK).await;
+        }
         match lines.next().await {
             Ok(line) => hear(&mut shared.lock(), number, &line),
             Err(end) => break end,
@@ -156,6 +159,10 @@ impl Writer {
             match order {
                 None => return false,
                 Some(Outgoing::Line(line)) => self.write(&line).await,
+                Some(Outgoing::Raw(bytes)) => {
+                    // The reader sees the same end and records it.
+                    let _ = self.write.write_all(&bytes).await;
+                }
                 Some(Outgoing::Answer(line)) => self.answer(line, &mut later).await,
                 Some(Outgoing::Close { reset }) => {
                     listening.abort();
