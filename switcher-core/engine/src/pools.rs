@@ -205,6 +205,13 @@ impl Pools {
         state.failures == 1
     }
 
+    /// The pool takes miners but does not serve them: nobody goes there for so long.
+    pub(crate) fn keep_away(&mut self, pool: PoolId, now: Millis, pause: u64) {
+        let state = self.state(pool);
+        state.failures = state.failures.max(1);
+        state.down_until = now.plus(pause);
+    }
+
     /// The pool refuses this user; its sessions wait until one has got through.
     pub(crate) fn refused(
         &mut self,

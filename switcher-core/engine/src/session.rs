@@ -486,7 +486,7 @@ pub(crate) fn count_event(shard: &Shard, event: &Event<'_>) {
         }
         Event::Job(pool) => counters.pool(pool).jobs.add(1),
         Event::Learnt(..) => {}
-        Event::LegLost(pool, _) => counters.pool(pool).legs_lost.add(1),
+        Event::LegLost(pool, ..) => counters.pool(pool).legs_lost.add(1),
         Event::LegReady(pool) => counters.pool(pool).legs_ready.add(1),
         Event::LegRefused(pool, ..) => counters.pool(pool).legs_refused.add(1),
         Event::Refused(_) => counters.refused.add(1),

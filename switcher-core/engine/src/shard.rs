@@ -411,6 +411,13 @@ impl Shard {
         }
     }
 
+    /// The pool takes miners but does not serve them.
+    pub(crate) fn pool_unserviceable(&self, pool: PoolId, why: &str) {
+        let pause = clock::millis(self.plan.timing.retry_max);
+        self.pools.borrow_mut().keep_away(pool, clock::now(), pause);
+        tracing::warn!(pool = self.plan.pool(pool).name.as_str(), why, "pool does not serve");
+    }
+
     pub(crate) fn pool_succeeded(&self, pool: PoolId, sub_account: Option<&SubAccount>) {
         self.pools.borrow_mut().succeeded(pool, sub_account);
     }

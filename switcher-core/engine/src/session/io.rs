@@ -11,7 +11,7 @@ use socket2::SockRef;
 use switcher_plugin::{LegId, Millis, SessionId, Side, SubAccount, WorkerName};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::machine::{DialError, DialWish, Event, Host};
+use super::machine::{Blame, DialError, DialWish, Event, Host};
 use super::pipe::{Pipe, Stock};
 use super::{Turn, count_event, try_later};
 use crate::board::Standing;
@@ -312,11 +312,11 @@ impl Host for IoHost<'_> {
             Event::LegRefused(pool, retry, why) => {
                 self.shard.pool_refused(pool, retry, why, self.sub_account().as_ref(), self.now);
             }
-            Event::LegLost(pool, why) => {
-                let in_handshake =
-                    self.io.legs.iter().any(|leg| leg.pool == Some(pool) && leg.admitted);
-                if in_handshake {
-                    self.shard.dial_failed(pool, why);
+            Event::LegLost(pool, blame, why) => {
+                match blame {
+                    Blame::Handshake => self.shard.dial_failed(pool, why),
+                    Blame::Nothing => {}
+                    Blame::Service => self.shard.pool_unserviceable(pool, why),
                 }
                 tracing::debug!(session = %self.id, pool = plan.pool(pool).name, why, "leg lost");
             }

@@ -101,8 +101,8 @@ pub enum Event<'a> {
     Job(PoolId),
     /// A fact was learnt about a pool.
     Learnt(PoolId, &'a str),
-    /// A leg was lost.
-    LegLost(PoolId, &'a str),
+    /// A leg was lost, and what that says about its pool.
+    LegLost(PoolId, Blame, &'a str),
     /// A leg became ready.
     LegReady(PoolId),
     /// A leg was refused.
@@ -132,6 +132,17 @@ pub struct Cx<'a> {
     pub outbox: &'a mut Outbox,
     /// The outside.
     pub host: &'a mut dyn Host,
+}
+
+/// What the loss of a leg says about its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// It did not finish a handshake: others should try the next pool first.
+    Handshake,
+    /// Nothing: a pool may close a connection.
+    Nothing,
+    /// It takes miners and does not serve them: others should keep away for longer.
+    Service,
 }
 
 /// The end of a session, reached once what was written has been sent.
@@ -309,7 +320,7 @@ impl Machine {
 
     /// The pool closed the leg, or its connection broke.
     pub fn leg_lost(&mut self, id: LegId, why: &str, cx: &mut Cx<'_>) {
-        self.lose(id, why, cx);
+        self.lose(id, Blame::Nothing, why, cx);
         self.settle(cx);
     }
 

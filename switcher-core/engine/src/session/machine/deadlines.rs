@@ -2,7 +2,7 @@
 
 use switcher_plugin::{Input, LegId, Millis, Refusal};
 
-use super::{Cx, Leg, Machine, Role};
+use super::{Blame, Cx, Leg, Machine, Role};
 use crate::clock::millis;
 use crate::plan::Plan;
 
@@ -84,7 +84,7 @@ impl Machine {
             let Some(leg) = self.legs.get(at) else { continue };
             let id = leg.id;
             if let Some(why) = overdue(leg, cx) {
-                self.lose(id, why, cx);
+                self.lose(id, Blame::Service, why, cx);
                 cx.host.close_leg(id, false);
             } else if may_go(leg, cx) {
                 self.give_up(id, cx);

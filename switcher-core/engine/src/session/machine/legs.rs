@@ -2,7 +2,7 @@
 
 use switcher_plugin::{Coin, Input, LegId, Millis, Retry, Rung};
 
-use super::{Cx, DialError, Event, Machine};
+use super::{Blame, Cx, DialError, Event, Machine};
 use crate::clock;
 use crate::plan::PoolId;
 
@@ -98,18 +98,21 @@ impl Machine {
         }
     }
 
-    /// The leg's connection is gone.
-    pub(super) fn lose(&mut self, id: LegId, why: &str, cx: &mut Cx<'_>) {
+    /// The leg's connection is gone, or is given up for the pool's fault.
+    pub(super) fn lose(&mut self, id: LegId, blame: Blame, why: &str, cx: &mut Cx<'_>) {
         let Some(leg) = self.remove(id) else { return };
         if let Some(pool) = leg.pool {
-            cx.host.tell(Event::LegLost(pool, why));
+            let blame = if leg.is_pending() { Blame::Handshake } else { blame };
+            cx.host.tell(Event::LegLost(pool, blame, why));
         }
         if leg.role != Role::Dialling {
             self.feed(Input::LegDown(id), &[], cx);
         }
         if leg.is_pending() {
+            // The pause is the pool's, not the session's: another pool may be tried at once.
             self.trouble = Some(why.into());
-            self.back_off(cx);
+            self.retry.form = None;
+            self.retry.at = cx.now;
         } else if leg.role == Role::Active {
             self.trouble = Some(why.into());
             if cx.now.since(leg.since) >= YOUNG_MS {
@@ -182,7 +185,10 @@ impl Machine {
                 self.retry.except.extend(pool);
                 self.retry.at = cx.now;
             }
-            Retry::Later | Retry::User => self.back_off(cx),
+            Retry::Later | Retry::User => {
+                self.retry.form = None;
+                self.retry.at = cx.now;
+            }
         }
         self.trouble = Some(why);
         // A fault on a leg that was in use is a loss to the dialect, not a plan of ours.
