@@ -1,5 +1,9 @@
 //! The sub-accounts in use: what is known of each, what has been said of it, and what is to be
-//! read next. Pure: no call to ZooKeeper, no clock.
+//! read next. What a reading means is in `findings`. Pure: no call to ZooKeeper, no clock.
+
+mod findings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -7,17 +11,17 @@ use std::time::{Duration, Instant};
 
 use switcher_plugin::{Assignment, Coin, Notice, SessionId, SubAccount, WorkerName};
 
-use crate::layout::{BadValue, Layout, MAX_VALUE, coin_of, is_name, registration_request};
-use crate::reading::{Cause, Found, ReadDone, ReadOrder};
+use crate::layout::{Layout, is_name, registration_request};
+use crate::reading::{Cause, ReadOrder};
 use crate::report::Report;
 use crate::saved::Remembered;
 
 /// Pause before a reading is repeated, a newcomer gets its last known coin, or an absent node is
 /// watched.
 const LATER: Duration = Duration::from_secs(1);
-/// A server that lags behind for longer than this is no longer in its ensemble. What it says is
-/// then taken for the truth: the data was restored from a copy or made anew.
-const LAG_LIMIT: Duration = Duration::from_secs(30);
+/// Sessions that live on from an earlier run ask for their sub-accounts within this time. Whoever
+/// asks later is a newcomer.
+const RESUMING: Duration = Duration::from_secs(30);
 
 /// The last good value of a coin node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +65,16 @@ struct Account {
     queued: Option<Cause>,
 }
 
+impl Account {
+    /// What is worth keeping of it. A coin that was taken away is not.
+    fn into_remembered(self, sub_account: &SubAccount) -> Option<Remembered> {
+        let known = self.known.filter(|_| !self.absent)?;
+        let name = self.name.filter(|name| **name != *sub_account.as_str());
+        let in_use = self.said == Said::Assigned;
+        Some(Remembered { coin: known.coin, mzxid: known.mzxid, name, in_use })
+    }
+}
+
 /// What is to be done after a reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -83,6 +97,7 @@ pub(crate) struct Accounts {
     later: VecDeque<(Instant, SubAccount, u64)>,
     remembered: HashMap<SubAccount, Remembered>,
     remember: usize,
+    resuming_until: Instant,
     stays: u64,
     online: bool,
     audit: VecDeque<SubAccount>,
@@ -95,6 +110,7 @@ impl Accounts {
         register: bool,
         remember: usize,
         remembered: HashMap<SubAccount, Remembered>,
+        now: Instant,
     ) -> Self {
         Self {
             layout,
@@ -107,6 +123,7 @@ impl Accounts {
             later: VecDeque::new(),
             remembered,
             remember,
+            resuming_until: now + RESUMING,
             stays: 0,
             online: false,
             audit: VecDeque::new(),
@@ -150,7 +167,7 @@ impl Accounts {
             queued: None,
         };
         let remembered = self.remembered.remove(&sub_account);
-        let resumed = remembered.as_ref().is_some_and(|r| r.in_use);
+        let resumed = now < self.resuming_until && remembered.as_ref().is_some_and(|r| r.in_use);
         if let Some(remembered) = remembered {
             account.seen = Some(remembered.mzxid);
             account.known = Some(Known { coin: remembered.coin, mzxid: remembered.mzxid });
@@ -196,17 +213,20 @@ impl Accounts {
 
     /// The last session of a sub-account is gone.
     pub(crate) fn release(&mut self, sub_account: &SubAccount, report: &mut Report) {
-        let Some(account) = self.table.remove(sub_account) else { return };
+        let Some(account) = self.table.remove(sub_account) else {
+            if let Some(remembered) = self.remembered.get_mut(sub_account) {
+                remembered.in_use = false;
+            }
+            return;
+        };
         self.forget_spelling(sub_account, account.name.as_ref());
         report
             .fine(&self.layout.coin_path(account.name.as_deref().unwrap_or(sub_account.as_str())));
         if let Some(index) = self.layout.index_path(sub_account) {
             report.fine(&index);
         }
-        if let Some(known) = account.known {
-            let name = account.name.filter(|name| **name != *sub_account.as_str());
-            let what = Remembered { coin: known.coin, mzxid: known.mzxid, name, in_use: false };
-            self.remember(sub_account.clone(), what);
+        if let Some(what) = account.into_remembered(sub_account) {
+            self.remember(sub_account.clone(), Remembered { in_use: false, ..what });
         }
     }
 
@@ -349,186 +369,6 @@ impl Accounts {
         }
     }
 
-    /// Takes in what a reading has found.
-    pub(crate) fn finish(&mut self, done: ReadDone, now: Instant, report: &mut Report) -> Next {
-        let sub_account = done.order.sub_account.clone();
-        let Some(account) = self.table.get_mut(&sub_account) else { return Next::Nothing };
-        if account.stay != done.order.stay {
-            return Next::Nothing;
-        }
-        account.reading = false;
-        if let (None, Some(path)) = (&done.order.name, self.layout.index_path(&sub_account)) {
-            if done.bad_index {
-                report.unusable(&path, "holds no name of a sub-account");
-            } else if done.result.is_ok() {
-                report.fine(&path);
-            }
-        }
-        if let Some(name) = &done.indexed {
-            self.settle(&sub_account, name, report);
-        }
-        let next = match done.result {
-            Ok(found) => {
-                report.counters.reads.add();
-                self.take_in(&sub_account, &done.order, found, now, report)
-            }
-            Err(trouble) => {
-                if trouble.fault.is_passing() {
-                    self.try_later(&sub_account, now);
-                } else {
-                    report.denied(&trouble.path, &trouble.fault.to_string());
-                }
-                Next::Nothing
-            }
-        };
-        if let Some(account) = self.table.get_mut(&sub_account)
-            && let Some(cause) = account.dirty.take()
-        {
-            self.enqueue(&sub_account, cause);
-        }
-        next
-    }
-
-    fn settle(&mut self, sub_account: &SubAccount, name: &Arc<str>, report: &mut Report) {
-        let Some(account) = self.table.get_mut(sub_account) else { return };
-        if account.name.is_some() {
-            return;
-        }
-        account.name = Some(Arc::clone(name));
-        self.forget_spelling(sub_account, None);
-        if **name != *sub_account.as_str() {
-            self.renamed.entry(Arc::clone(name)).or_default().push(sub_account.clone());
-            report.post(Notice::Renamed(sub_account.clone(), (&**name).into()));
-        }
-    }
-
-    fn take_in(
-        &mut self,
-        sub_account: &SubAccount,
-        order: &ReadOrder,
-        found: Found,
-        now: Instant,
-        report: &mut Report,
-    ) -> Next {
-        let Some(account) = self.table.get_mut(sub_account) else { return Next::Nothing };
-        let was_absent = std::mem::replace(&mut account.absent, found == Found::Absent);
-        let name = account.name.clone().unwrap_or_else(|| Arc::from(sub_account.as_str()));
-        let path = self.layout.coin_path(&name);
-        let (mzxid, value) = match found {
-            Found::Absent => {
-                if order.cause == Cause::Audit && !was_absent && account.seen.is_some() {
-                    self.suspect(sub_account, now);
-                }
-                report.fine(&path);
-                return self.take_absence(sub_account, order, now, report);
-            }
-            Found::Unchanged => {
-                account.lagging_since = None;
-                let good = account.known.as_ref().map(|k| k.mzxid) == account.seen;
-                if good && account.said != Said::Assigned {
-                    self.say_known(sub_account, &path, report);
-                }
-                return Next::Nothing;
-            }
-            Found::Bulky { length, mzxid } => (mzxid, Err((BadValue::TooLong, length))),
-            Found::Value { data, mzxid } => {
-                (mzxid, coin_of(&data).map_err(|why| (why, data.len())))
-            }
-        };
-        if account.seen.is_some_and(|seen| mzxid < seen) {
-            let since = *account.lagging_since.get_or_insert(now);
-            report.counters.stale_reads.add();
-            if now.saturating_duration_since(since) < LAG_LIMIT {
-                self.try_later(sub_account, now);
-                return Next::Nothing;
-            }
-        }
-        account.lagging_since = None;
-        let changed = account.seen.replace(mzxid) != Some(mzxid);
-        if order.cause == Cause::Audit && changed && order.seen.is_some() {
-            self.suspect(sub_account, now);
-        }
-        match value {
-            Ok(coin) => self.take_coin(sub_account, &name, Known { coin, mzxid }, report),
-            Err((why, length)) => {
-                if changed {
-                    report.bad_value(&path, &describe(why, length));
-                }
-                self.take_garbage(sub_account, length, report);
-            }
-        }
-        Next::Nothing
-    }
-
-    fn take_coin(
-        &mut self,
-        sub_account: &SubAccount,
-        name: &Arc<str>,
-        known: Known,
-        report: &mut Report,
-    ) {
-        let path = self.layout.coin_path(name);
-        report.fine(&path);
-        // A coin under its own spelling settles the spelling, whatever the index says later.
-        self.settle(sub_account, name, report);
-        let Some(account) = self.table.get_mut(sub_account) else { return };
-        account.bulky = false;
-        let news = account.said != Said::Assigned
-            || account.known.as_ref().map(|k| &k.coin) != Some(&known.coin);
-        account.known = Some(known);
-        if news {
-            self.say_known(sub_account, &path, report);
-        }
-    }
-
-    fn say_known(&mut self, sub_account: &SubAccount, path: &str, report: &mut Report) {
-        if let Some(account) = self.table.get_mut(sub_account)
-            && let Some(known) = &account.known
-        {
-            report.post(assign(sub_account, known, path, ""));
-            account.said = Said::Assigned;
-        }
-    }
-
-    fn take_garbage(&mut self, sub_account: &SubAccount, length: usize, report: &mut Report) {
-        if let Some(account) = self.table.get_mut(sub_account) {
-            account.bulky = length > MAX_VALUE;
-        }
-        self.fall_back(sub_account, report);
-        if let Some(account) = self.table.get_mut(sub_account)
-            && account.said == Said::Nothing
-        {
-            account.said = Said::Unknown;
-            report.post(Notice::Unknown(sub_account.clone()));
-        }
-    }
-
-    fn take_absence(
-        &mut self,
-        sub_account: &SubAccount,
-        order: &ReadOrder,
-        now: Instant,
-        report: &mut Report,
-    ) -> Next {
-        let Some(account) = self.table.get_mut(sub_account) else { return Next::Nothing };
-        account.bulky = false;
-        if !order.watch_absent && !order.look_first {
-            self.later.push_back((now + LATER, sub_account.clone(), account.stay));
-        }
-        match account.said {
-            Said::Nothing if self.register => return Next::Register(sub_account.clone()),
-            Said::Assigned | Said::Nothing => {
-                account.said = Said::Unknown;
-                report.post(Notice::Unknown(sub_account.clone()));
-            }
-            Said::Registering if order.cause == Cause::Registered => {
-                self.registration_refused(sub_account, "answered without a coin", report);
-            }
-            Said::Refused | Said::Registering | Said::Unknown => {}
-        }
-        Next::Nothing
-    }
-
     fn suspect(&mut self, sub_account: &SubAccount, now: Instant) {
         if let Some(account) = self.table.get_mut(sub_account) {
             account.suspect = true;
@@ -629,10 +469,7 @@ impl Accounts {
             remembered.in_use = false;
         }
         for (sub_account, account) in self.table {
-            if let Some(known) = account.known {
-                let in_use = account.said == Said::Assigned;
-                let name = account.name.filter(|name| **name != *sub_account.as_str());
-                let what = Remembered { coin: known.coin, mzxid: known.mzxid, name, in_use };
+            if let Some(what) = account.into_remembered(&sub_account) {
                 saved.insert(sub_account, what);
             }
         }
@@ -659,8 +496,4 @@ where
 fn assign(sub_account: &SubAccount, known: &Known, path: &str, remark: &str) -> Notice {
     let origin = format!("{path} mzxid={:#x}{remark}", known.mzxid);
     Notice::Assign(sub_account.clone(), Assignment::to(known.coin.clone(), origin))
-}
-
-fn describe(why: BadValue, length: usize) -> String {
-    format!("{why} ({length} bytes)")
 }

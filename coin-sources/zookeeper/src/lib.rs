@@ -14,6 +14,8 @@
 mod accounts;
 mod client;
 mod counters;
+#[cfg(test)]
+mod fake;
 mod layout;
 mod ops;
 mod reading;
@@ -97,7 +99,7 @@ impl CoinSource for ZookeeperSource {
                 let state = runtime.block_on(async {
                     let supervisor =
                         Supervisor::new(settings, credentials, connector, counters, &context);
-                    supervisor.run(context, abandoned).await
+                    Box::pin(supervisor.run(context, abandoned)).await
                 });
                 // A lookup in a name server that does not answer shall not hold up the end.
                 runtime.shutdown_background();

@@ -252,7 +252,8 @@ impl Registrations {
                 self.refuse(&stepped.step.name, &why, accounts, report);
             }
             Outcome::Withdrawn => {
-                self.table.remove(&stepped.step.name);
+                // Whoever has come meanwhile is told as those before.
+                self.refuse(&stepped.step.name, "not answered so far", accounts, report);
             }
         }
     }

@@ -301,3 +301,141 @@ fn addresses() -> Vec<String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use switcher_plugin::BoardWriter;
+
+    use super::*;
+    use crate::fake::Fake;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    struct World {
+        fake: Arc<Fake>,
+        ids: ServerIds,
+        report: Report,
+        now: Instant,
+    }
+
+    impl World {
+        fn new(saved: Option<u8>, silent: Duration) -> Self {
+            let settings = ServerIdSettings {
+                dir: "/ids".into(),
+                preferred: 7,
+                chain_type: "bitcoin".into(),
+                coins: vec![],
+                listen_addr: String::new(),
+            };
+            let ids = ServerIds::new(&settings, "/ids".into(), "me".into(), saved, TIMEOUT);
+            let report = Report::new(BoardWriter::new(|_| {}), Arc::default());
+            let fake = Arc::new(Fake::default());
+            fake.put("/ids", b"", 0);
+            *fake.session.lock().unwrap() = 1;
+            let mut world = Self { fake, ids, report, now: Instant::now() };
+            world.ids.rearm(world.now, true, silent);
+            world
+        }
+
+        async fn attempt(&mut self) {
+            let plan = self.ids.attempt(self.now).expect("an attempt is due");
+            let attempt = hold(Arc::clone(&self.fake) as Arc<dyn ZkOps>, plan).await;
+            self.ids.finish(attempt, self.now, &mut self.report);
+        }
+
+        async fn owner(&self, path: &str) -> Option<i64> {
+            self.fake.exists(path, false).await.unwrap().map(|stat| stat.owner)
+        }
+    }
+
+    fn node_of(instance: &str) -> Vec<u8> {
+        let node = ServerNode { instance: instance.into(), ..ServerNode::default() };
+        serde_json::to_vec(&node).unwrap()
+    }
+
+    #[tokio::test]
+    async fn number_taken_between_look_and_creation_is_left_alone() {
+        let mut world = World::new(None, TIMEOUT);
+        *world.fake.forestall.lock().unwrap() = Some(node_of("another"));
+
+        world.attempt().await;
+
+        assert_eq!(world.ids.id(), Some(8));
+        assert_eq!(world.fake.value("/ids/7"), Some(node_of("another")));
+    }
+
+    #[tokio::test]
+    async fn creation_whose_answer_was_lost_is_recognised() {
+        let mut world = World::new(None, TIMEOUT);
+        *world.fake.lose_answer.lock().unwrap() = true;
+
+        world.attempt().await;
+        world.ids.changed(world.now);
+        world.attempt().await;
+
+        assert_eq!(world.ids.id(), Some(7));
+        assert_eq!(world.fake.value("/ids/8"), None);
+    }
+
+    #[tokio::test]
+    async fn own_node_is_replaced_while_its_session_cannot_have_ended() {
+        let mut world = World::new(Some(7), TIMEOUT / 4);
+        world.fake.put("/ids/7", &node_of("me"), 99);
+
+        world.attempt().await;
+
+        assert_eq!(world.owner("/ids/7").await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn own_node_of_a_session_about_to_end_is_waited_for() {
+        let mut world = World::new(Some(7), TIMEOUT);
+        world.fake.put("/ids/7", &node_of("me"), 99);
+
+        world.attempt().await;
+        assert_eq!(world.owner("/ids/7").await, Some(99));
+        world.fake.remove("/ids/7");
+        world.ids.changed(world.now);
+        world.attempt().await;
+
+        assert_eq!(world.owner("/ids/7").await, Some(1));
+        assert_eq!(world.ids.id(), Some(7));
+    }
+
+    #[tokio::test]
+    async fn own_node_that_outlives_every_session_is_replaced() {
+        let mut world = World::new(Some(7), TIMEOUT);
+        world.fake.put("/ids/7", &node_of("me"), 99);
+
+        for _ in 0..12 {
+            world.attempt().await;
+            world.now += TIMEOUT / 4;
+        }
+
+        assert_eq!(world.owner("/ids/7").await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn node_of_another_is_never_removed() {
+        let mut world = World::new(Some(7), Duration::ZERO);
+        world.fake.put("/ids/7", &node_of("another"), 99);
+
+        world.attempt().await;
+
+        assert_eq!(world.owner("/ids/7").await, Some(99));
+        assert_eq!(world.ids.id(), Some(8));
+        assert_eq!(world.report.counters.server_ids_lost.value(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_number_takes_no_number() {
+        let mut world = World::new(None, TIMEOUT);
+        for name in ["0", "256", "lock-0000000001", "07x"] {
+            world.fake.put(&format!("/ids/{name}"), b"", 0);
+        }
+
+        world.attempt().await;
+
+        assert_eq!(world.ids.id(), Some(7));
+    }
+}

@@ -117,6 +117,7 @@ impl Supervisor {
             registrations.is_some(),
             settings.remembered,
             saved.coins,
+            now,
         );
         Self {
             credentials,
@@ -179,6 +180,12 @@ impl Supervisor {
                     self.tick(now, now.saturating_duration_since(last_tick));
                     last_tick = now;
                 }
+            }
+        }
+        // Whoever has gone by now shall not pass for one who stays.
+        while let Ok(wish) = context.wanted.try_recv() {
+            if let Wanted::Release(_) = wish {
+                self.take_wish(wish);
             }
         }
         self.save()
@@ -260,6 +267,7 @@ impl Supervisor {
                     self.greeting += 1;
                     self.accounts.offline(&mut self.report);
                     self.report.link_down("the connection is lost");
+                    self.report.flush();
                 }
             }
             ZkEvent::Ended => self.tear_down("the session has ended"),
@@ -400,12 +408,14 @@ impl Supervisor {
         let fresh = std::mem::replace(&mut up.fresh, false);
         self.report.counters.connects.add();
         self.report.link_up(&up.client.endpoint);
+        self.report.flush();
         tracing::debug!(
             endpoint = up.client.endpoint,
             fresh,
             sub_accounts = self.accounts.len(),
             "connected; reading everything"
         );
+        self.last_heard = Some(now);
         self.accounts.rearm(fresh);
         if let Some(registrations) = &mut self.registrations {
             registrations.rearm(fresh);
@@ -423,6 +433,7 @@ impl Supervisor {
         tracing::debug!(why, "client thrown away");
         self.report.counters.rebuilds.add();
         self.report.link_down(why);
+        self.report.flush();
         self.link = Link::Down { retry_at: Instant::now() };
         self.reads = JoinSet::new();
         self.chores = JoinSet::new();

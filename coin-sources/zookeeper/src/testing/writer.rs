@@ -32,14 +32,14 @@ impl Writer {
     ///
     /// If the address is none.
     pub async fn connect(server: SocketAddr) -> Self {
-        let client = ZooKeeper::connect_with_retry_time(
-            &server.to_string(),
+        let server = server.to_string();
+        let connecting = ZooKeeper::connect_with_retry_time(
+            &server,
             Duration::from_secs(30),
             |_: WatchedEvent| {},
             Duration::from_millis(100),
-        )
-        .await
-        .expect("an address is a connect string");
+        );
+        let client = Box::pin(connecting).await.expect("an address is a connect string");
         let acl = vec![Acl::new(Permission::ALL, "world", "anyone")];
         Self { client: std::sync::Arc::new(client), acl }
     }
@@ -60,7 +60,7 @@ impl Writer {
         call: impl Fn() -> F,
     ) -> ZkResult<T> {
         for _ in 0..ATTEMPTS {
-            match call().await {
+            match Box::pin(call()).await {
                 Err(ZkError::ConnectionLoss) => sleep(Duration::from_millis(100)).await,
                 result => return result,
             }

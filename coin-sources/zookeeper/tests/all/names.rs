@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::world::{Source, node, server, settings};
+use crate::world::{SOON, Source, node, server, settings};
 
 const INDEX: &str = "/stratumSwitcher/bitcoin_case";
 
@@ -76,7 +76,11 @@ async fn index_entry_that_names_nothing_is_reported_and_passed_over() {
     source.acquire("Dave");
     source.coin("Dave", "btc").await;
 
-    assert!(source.healthy().await.contains(INDEX));
+    source
+        .until(SOON, "the entry is named", |board| {
+            board.health.as_ref().is_some_and(|(_, detail)| detail.contains(INDEX))
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

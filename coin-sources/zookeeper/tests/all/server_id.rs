@@ -124,7 +124,9 @@ async fn sources_that_race_never_share_a_number() {
 async fn number_is_kept_over_a_short_loss_with_the_same_session() {
     let (server, writer) = server().await;
     let relay = Relay::start(server.address()).await;
-    let source = Source::start(settings(relay.address(), 7));
+    let mut settings = settings(relay.address(), 7);
+    settings.session_timeout_seconds = 20;
+    let source = Source::start(settings);
     assert_eq!(source.server_id().await, 7);
     let holder = writer.holder(&id(7)).await;
 

@@ -27,6 +27,10 @@ pub struct Board {
     pub coins: HashMap<String, String>,
     pub health: Option<(bool, String)>,
     pub server_id: Option<u8>,
+    /// How often each coin was told.
+    pub told: HashMap<String, usize>,
+    /// Keeps nothing for each sub-account.
+    light: bool,
 }
 
 impl Board {
@@ -54,13 +58,17 @@ impl Board {
     }
 
     pub fn assigns(&self) -> usize {
-        self.log.iter().filter(|notice| matches!(notice, Notice::Assign(..))).count()
+        self.told.values().sum()
     }
 
     fn take(&mut self, notice: Notice) {
         match &notice {
             Notice::Assign(sub, assignment) => {
                 let coin = assignment.coin().map(ToString::to_string).unwrap_or_default();
+                *self.told.entry(coin.clone()).or_default() += 1;
+                if self.light {
+                    return;
+                }
                 self.coins.insert(sub.to_string(), coin);
             }
             Notice::Health { healthy, detail } => self.health = Some((*healthy, detail.clone())),
@@ -86,9 +94,19 @@ impl Source {
     }
 
     pub fn resume(settings: Settings, saved: SourceState) -> Self {
+        Self::run(settings, saved, Board::default())
+    }
+
+    /// A source whose board costs nothing.
+    pub fn start_light(settings: Settings) -> Self {
+        let board = Board { light: true, ..Board::default() };
+        Self::run(settings, SourceState::default(), board)
+    }
+
+    fn run(settings: Settings, saved: SourceState, board: Board) -> Self {
         let source = Box::new(ZookeeperSource::new(settings).expect("the settings are good"));
         let counters = source.counters();
-        let board = Arc::new((Mutex::new(Board::default()), Notify::new()));
+        let board = Arc::new((Mutex::new(board), Notify::new()));
         let sink = Arc::clone(&board);
         let writer = BoardWriter::new(move |notice| {
             sink.0.lock().unwrap().take(notice);
