@@ -87,7 +87,7 @@ impl AsyncConnector {
             .spawn(move || live(address, session_timeout, events_tx, handle_tx, stop))
             .map_err(|error| format!("no thread for the client: {error}"))?;
         // A server outside a quorum accepts and closes, a stuck one accepts and is silent.
-        let limit = (session_timeout / 3).clamp(Duration::from_secs(2), Duration::from_secs(5));
+        let limit = (session_timeout / 3).clamp(Duration::from_secs(2), Duration::from_secs(3));
         let inner = async {
             let inner = handle.await.ok()?;
             while events.recv().await? != ZkEvent::Connected {}

@@ -312,3 +312,151 @@ async fn check(ops: &dyn ZkOps, path: &str, made: bool) -> Result<Outcome, ZkFau
     let stands = ops.exists(path, true).await?.is_some();
     Ok(if stands { Outcome::Waiting { made } } else { Outcome::Answered })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use switcher_plugin::{BoardWriter, Notice, SessionId, WorkerName};
+
+    use super::*;
+    use crate::fake::Fake;
+    use crate::reading::{Found, ReadDone};
+    use crate::settings::Settings;
+
+    struct World {
+        fake: Arc<Fake>,
+        registrations: Registrations,
+        accounts: Accounts,
+        report: Report,
+        posted: Arc<Mutex<Vec<Notice>>>,
+        now: Instant,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut settings = Settings::new(vec!["zk".into()], "/coins");
+            let registration = RegistrationSettings {
+                dir: "/requests".into(),
+                max_waiting: 2,
+                timeout_seconds: 60,
+            };
+            settings.registration = Some(registration.clone());
+            let layout = Arc::new(Layout::of(&settings));
+            let posted = Arc::new(Mutex::new(Vec::new()));
+            let sink = Arc::clone(&posted);
+            let board = BoardWriter::new(move |notice| sink.lock().unwrap().push(notice));
+            let now = Instant::now();
+            let mut accounts = Accounts::new(Arc::clone(&layout), true, 10, HashMap::new(), now);
+            accounts.rearm(true);
+            Self {
+                fake: Arc::default(),
+                registrations: Registrations::new(layout, &registration, Vec::new(), now),
+                accounts,
+                report: Report::new(board, Arc::default()),
+                posted,
+                now,
+            }
+        }
+
+        /// A newcomer without a coin.
+        fn come(&mut self, name: &str) {
+            let (sub_account, worker) = (SubAccount::new(name), WorkerName::new(name));
+            let (session, now) = (SessionId(1), self.now);
+            self.accounts.acquire(sub_account.clone(), session, worker, now, &mut self.report);
+            let order = self.accounts.next_order().unwrap();
+            let result = Ok(Found::Absent);
+            let done = ReadDone { order, indexed: None, bad_index: false, result };
+            self.accounts.finish(done, now, &mut self.report);
+            let (name, request) = self.accounts.registration(&sub_account).unwrap();
+            self.registrations.start(sub_account, name, request, now);
+        }
+
+        /// Takes all steps due.
+        async fn step(&mut self) {
+            for step in self.registrations.steps() {
+                let stepped = take(Arc::clone(&self.fake) as Arc<dyn ZkOps>, step).await;
+                self.registrations.finish(&stepped, &mut self.accounts, &mut self.report);
+            }
+        }
+
+        async fn pass(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+            self.registrations.tick(self.now, &mut self.accounts, &mut self.report);
+            self.step().await;
+        }
+
+        fn last(&self) -> Notice {
+            self.posted.lock().unwrap().last().unwrap().clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn request_whose_answer_was_lost_is_ours_to_take_back() {
+        let mut world = World::new();
+        *world.fake.lose_answer.lock().unwrap() = true;
+        world.come("alice");
+        world.step().await;
+
+        world.registrations.rearm(true);
+        world.step().await;
+        assert_eq!(world.last(), Notice::Registering(SubAccount::new("alice")));
+        world.pass(60).await;
+
+        assert_eq!(world.fake.value("/requests/alice"), None);
+        assert!(world.registrations.table.is_empty());
+    }
+
+    #[tokio::test]
+    async fn request_of_another_is_not_taken_back() {
+        let mut world = World::new();
+        world.fake.put("/requests/alice", b"another's", 0);
+        world.come("alice");
+        world.step().await;
+
+        world.pass(60).await;
+
+        assert!(matches!(world.last(), Notice::RegistrationRefused(..)));
+        assert!(world.fake.value("/requests/alice").is_some());
+        assert!(world.registrations.table.is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_who_comes_while_a_request_is_taken_back_is_told() {
+        let mut world = World::new();
+        world.come("alice");
+        world.step().await;
+        world.now += Duration::from_mins(1);
+        world.registrations.tick(world.now, &mut world.accounts, &mut world.report);
+        world.accounts.release(&SubAccount::new("alice"), &mut world.report);
+        world.registrations.release(&SubAccount::new("alice"));
+
+        world.come("alice");
+        world.step().await;
+
+        assert!(matches!(world.last(), Notice::RegistrationRefused(..)));
+        assert!(world.registrations.table.is_empty());
+    }
+
+    #[tokio::test]
+    async fn requests_of_the_departed_count_until_they_are_answered() {
+        let mut world = World::new();
+        for name in ["alice", "bob"] {
+            world.come(name);
+            world.step().await;
+            world.accounts.release(&SubAccount::new(name), &mut world.report);
+            world.registrations.release(&SubAccount::new(name));
+        }
+
+        world.come("carol");
+        world.step().await;
+        assert!(matches!(world.last(), Notice::RegistrationRefused(..)));
+        world.fake.remove("/requests/bob");
+        world.registrations.changed("bob");
+        world.step().await;
+        world.come("dave");
+        world.step().await;
+
+        assert_eq!(world.last(), Notice::Registering(SubAccount::new("dave")));
+    }
+}

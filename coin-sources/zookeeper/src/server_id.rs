@@ -178,6 +178,18 @@ async fn try_hold(
     plan: &Plan,
     tried: &mut Option<u8>,
 ) -> Result<Holding, ZkFault> {
+    if let Some(id) = plan.current {
+        let holding = match claim(ops, plan, id).await {
+            Err(ZkFault::NoNode) => {
+                make_path(ops, &plan.dir).await?;
+                claim(ops, plan, id).await?
+            }
+            claimed => claimed?,
+        };
+        if let Some(holding) = holding {
+            return Ok(holding);
+        }
+    }
     let taken = match ops.children(&plan.dir).await {
         Err(ZkFault::NoNode) => {
             make_path(ops, &plan.dir).await?;
@@ -185,11 +197,6 @@ async fn try_hold(
         }
         listed => listed?,
     };
-    if let Some(id) = plan.current
-        && let Some(holding) = claim(ops, plan, id).await?
-    {
-        return Ok(holding);
-    }
     let taken: Vec<u8> = taken.iter().filter_map(|name| name.parse().ok()).collect();
     for id in (plan.preferred..=255).chain(1..plan.preferred) {
         if taken.contains(&id) {

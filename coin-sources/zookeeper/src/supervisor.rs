@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Events and wishes taken at once.
 const BATCH: usize = 256;
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
-const BACKOFF_LAST: Duration = Duration::from_millis(1500);
+const BACKOFF_LAST: Duration = Duration::from_secs(1);
 /// Heartbeats without an answer after which a client is thrown away.
 const MISSES: u8 = 2;
 
@@ -350,6 +350,7 @@ impl Supervisor {
         let Link::Up(up) = &mut self.link else { return };
         if result.is_ok_and(|()| true) {
             up.missed = 0;
+            self.failures = 0;
             self.last_heard = Some(now);
         } else if up.ready {
             up.missed += 1;
@@ -363,7 +364,6 @@ impl Supervisor {
         let now = Instant::now();
         match dialled {
             Ok(Ok(client)) => {
-                self.failures = 0;
                 self.avoid = Some(client.endpoint.clone());
                 self.link = Link::Up(Up {
                     client,
@@ -382,9 +382,21 @@ impl Supervisor {
 
     fn back_off(&mut self, problem: &str, now: Instant) {
         self.report.link_down(problem);
-        let pause = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(4)).min(BACKOFF_LAST);
+        self.failures = self.failures.max(1);
+        self.retry(now);
+    }
+
+    /// At once after a client that has worked, ever later after others.
+    fn retry(&mut self, now: Instant) {
+        let pause = match self.failures.checked_sub(1) {
+            None => Duration::ZERO,
+            Some(earlier) => {
+                let pause = BACKOFF_FIRST.saturating_mul(1 << earlier.min(4)).min(BACKOFF_LAST);
+                pause + Duration::from_millis(random() % 250)
+            }
+        };
         self.failures += 1;
-        self.link = Link::Down { retry_at: now + pause + Duration::from_millis(random() % 250) };
+        self.link = Link::Down { retry_at: now + pause };
     }
 
     /// The connection stands: say who we are, then begin.
@@ -434,7 +446,7 @@ impl Supervisor {
         self.report.counters.rebuilds.add();
         self.report.link_down(why);
         self.report.flush();
-        self.link = Link::Down { retry_at: Instant::now() };
+        self.retry(Instant::now());
         self.reads = JoinSet::new();
         self.chores = JoinSet::new();
         self.accounts.offline(&mut self.report);
@@ -505,4 +517,131 @@ async fn next_events(link: &mut Link, events: &mut Vec<ZkEvent>) -> usize {
 fn unix_millis() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use switcher_plugin::{BoardWriter, SessionId, SubAccount, WorkerName};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::fake::Fake;
+    use crate::ops::{Lifetime, NodeStat, ZkOps};
+
+    /// Says nothing to anything.
+    struct Hung;
+
+    #[async_trait]
+    impl ZkOps for Hung {
+        async fn read(&self, _: &str, _: bool) -> Result<(Vec<u8>, NodeStat), ZkFault> {
+            std::future::pending().await
+        }
+        async fn exists(&self, _: &str, _: bool) -> Result<Option<NodeStat>, ZkFault> {
+            std::future::pending().await
+        }
+        async fn create(&self, _: &str, _: Vec<u8>, _: Lifetime) -> Result<(), ZkFault> {
+            std::future::pending().await
+        }
+        async fn delete(&self, _: &str, _: i32) -> Result<(), ZkFault> {
+            std::future::pending().await
+        }
+        async fn children(&self, _: &str) -> Result<Vec<String>, ZkFault> {
+            std::future::pending().await
+        }
+        async fn authenticate(&self, _: &Credentials) -> Result<(), ZkFault> {
+            std::future::pending().await
+        }
+    }
+
+    /// Panics, as the client does over names that are not UTF-8.
+    struct Panicking;
+
+    #[async_trait]
+    impl ZkOps for Panicking {
+        async fn read(&self, _: &str, _: bool) -> Result<(Vec<u8>, NodeStat), ZkFault> {
+            panic!("as the client does")
+        }
+        async fn exists(&self, _: &str, _: bool) -> Result<Option<NodeStat>, ZkFault> {
+            Ok(None)
+        }
+        async fn create(&self, _: &str, _: Vec<u8>, _: Lifetime) -> Result<(), ZkFault> {
+            Ok(())
+        }
+        async fn delete(&self, _: &str, _: i32) -> Result<(), ZkFault> {
+            Ok(())
+        }
+        async fn children(&self, _: &str) -> Result<Vec<String>, ZkFault> {
+            Ok(Vec::new())
+        }
+        async fn authenticate(&self, _: &Credentials) -> Result<(), ZkFault> {
+            Ok(())
+        }
+    }
+
+    /// Gives these clients one after the other, the last again and again.
+    struct Clients {
+        clients: Mutex<Vec<Arc<dyn ZkOps>>>,
+        /// The other ends of the clients' events, which must not close.
+        open: Mutex<Vec<mpsc::UnboundedSender<ZkEvent>>>,
+    }
+
+    #[async_trait]
+    impl Connect for Clients {
+        async fn connect(&self, _: Option<&str>) -> Result<Client, String> {
+            let mut clients = self.clients.lock().unwrap();
+            let ops = if clients.len() > 1 { clients.remove(0) } else { Arc::clone(&clients[0]) };
+            let (open, events) = mpsc::unbounded_channel();
+            self.open.lock().unwrap().push(open);
+            Ok(Client { ops, events, endpoint: "fake".into(), _keeper: None })
+        }
+    }
+
+    /// Runs with a faulty client first and a good one then, until alice has her coin.
+    async fn coin_after(faulty: Arc<dyn ZkOps>) -> Arc<Counters> {
+        let fake = Arc::new(Fake::default());
+        fake.put("/coins/alice", b"btc", 0);
+        let connector = Arc::new(Clients {
+            clients: Mutex::new(vec![faulty, fake]),
+            open: Mutex::new(Vec::new()),
+        });
+        let mut settings = Settings::new(vec!["fake".into()], "/coins");
+        settings.session_timeout_seconds = 4;
+        let (assigned, mut coin) = mpsc::unbounded_channel();
+        let board = BoardWriter::new(move |notice| {
+            if let Notice::Assign(..) = notice {
+                assigned.send(notice).ok();
+            }
+        });
+        let (wanted_tx, wanted) = mpsc::unbounded_channel();
+        let (_stop_tx, stop) = watch::channel(false);
+        let context = SourceContext { board, wanted, stop, saved: SourceState::default() };
+        let (sub_account, worker) = (SubAccount::new("alice"), WorkerName::new("alice"));
+        let wish = Wanted::Acquire { sub_account, session: SessionId(1), worker };
+        wanted_tx.send(wish).unwrap();
+        let counters = Arc::<Counters>::default();
+        let supervisor =
+            Supervisor::new(settings, None, connector, Arc::clone(&counters), &context);
+        let (_here, abandoned) = oneshot::channel();
+        tokio::spawn(Box::pin(supervisor.run(context, abandoned)));
+
+        timeout(Duration::from_secs(10), coin.recv()).await.expect("a coin comes in time");
+        counters
+    }
+
+    #[tokio::test]
+    async fn client_that_hangs_is_thrown_away() {
+        let counters = coin_after(Arc::new(Hung)).await;
+
+        assert_eq!(counters.rebuilds.value(), 1);
+    }
+
+    #[tokio::test]
+    async fn client_that_panics_is_thrown_away() {
+        let counters = coin_after(Arc::new(Panicking)).await;
+
+        assert_eq!(counters.rebuilds.value(), 1);
+    }
 }

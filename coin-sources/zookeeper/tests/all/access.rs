@@ -5,7 +5,7 @@ use coin_source_zookeeper::{AclChoice, Credentials, RegistrationSettings, Server
 
 use crate::world::{SOON, Source, node, server, settings};
 
-pub const IDS: &str = "/stratumSwitcher/bitcoin_swid";
+const IDS: &str = "/stratumSwitcher/bitcoin_swid";
 
 fn ids() -> ServerIdSettings {
     ServerIdSettings {
@@ -111,4 +111,22 @@ async fn what_we_make_can_be_readable_for_all() {
 
     let rights = writer.rights(&format!("{IDS}/1")).await;
     assert!(rights.contains(&"world:anyone:READ".to_owned()), "{rights:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn directory_of_numbers_we_may_not_use_is_named_as_such() {
+    let (server, writer) = server().await;
+    writer.set(&node("alice"), "btc").await;
+    let mut owner = Writer::connect(server.address()).await;
+    owner.log_in("operator:secret").await;
+    owner.make_dir(IDS).await;
+    let mut settings = settings(server.address());
+    settings.server_id = Some(ids());
+    let source = Source::start(settings);
+
+    let detail = source.ailing("NoAuth").await;
+    source.acquire("alice");
+    source.coin("alice", "btc").await;
+
+    assert!(detail.contains(IDS), "{detail}");
 }

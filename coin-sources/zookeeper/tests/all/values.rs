@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use coin_source_zookeeper::testing::{Relay, Server};
 use switcher_plugin::Notice;
 use tokio::time::sleep;
 
@@ -196,4 +197,37 @@ async fn everything_stands_below_the_chroot() {
     source.coin("alice", "btc").await;
     writer.set("/pool/coins/alice", "bcc").await;
     source.coin("alice", "bcc").await;
+}
+
+/// Watches the server keeps for all its clients.
+fn watches(server: &Server) -> String {
+    let answer = server.ask("wchs");
+    answer.lines().last().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_keeps_one_watch_for_each_sub_account_and_none_for_those_turned_away() {
+    let (server, writer) = server().await;
+    let relay = Relay::start(server.address()).await;
+    writer.set_all((0..100).map(|i| (node(&format!("user{i}")), "btc".to_owned()))).await;
+    let source = Source::start(settings(relay.address()));
+    for i in 0..100 {
+        source.acquire(&format!("user{i}"));
+        let stranger = format!("stranger{i}");
+        source.acquire(&stranger);
+        source.said(&stranger, "unknown").await;
+        source.release(&stranger);
+    }
+    source.until(SOON, "all mine", |board| board.assigns() == 100).await;
+    // Longer than the time after which an absent node is watched.
+    sleep(Duration::from_millis(1500)).await;
+
+    assert_eq!(watches(&server), "Total watches:100");
+    for i in 0..50 {
+        source.release(&format!("user{i}"));
+    }
+    relay.cut();
+    source.until(SOON, "connected again", |_| source.counters.connects.value() == 2).await;
+    source.until(SOON, "all are read", |_| source.counters.reads.value() >= 250).await;
+    assert_eq!(watches(&server), "Total watches:50");
 }

@@ -15,27 +15,27 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// A change must be seen this soon.
-pub const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 /// The directory of coins in most tests.
-pub const COINS: &str = "/stratumSwitcher/btcbcc";
+pub(crate) const COINS: &str = "/stratumSwitcher/btcbcc";
 
 /// What the source has said.
 #[derive(Debug, Default)]
-pub struct Board {
-    pub log: Vec<Notice>,
+pub(crate) struct Board {
+    pub(crate) log: Vec<Notice>,
     /// The coin each sub-account was told last.
-    pub coins: HashMap<String, String>,
-    pub health: Option<(bool, String)>,
-    pub server_id: Option<u8>,
+    pub(crate) coins: HashMap<String, String>,
+    pub(crate) health: Option<(bool, String)>,
+    pub(crate) server_id: Option<u8>,
     /// How often each coin was told.
-    pub told: HashMap<String, usize>,
+    pub(crate) told: HashMap<String, usize>,
     /// Keeps nothing for each sub-account.
-    light: bool,
+    pub(crate) light: bool,
 }
 
 impl Board {
     /// What was said of one sub-account.
-    pub fn of(&self, name: &str) -> Vec<String> {
+    pub(crate) fn of(&self, name: &str) -> Vec<String> {
         self.log
             .iter()
             .filter_map(|notice| match notice {
@@ -53,11 +53,11 @@ impl Board {
             .collect()
     }
 
-    pub fn last_of(&self, name: &str) -> String {
+    pub(crate) fn last_of(&self, name: &str) -> String {
         self.of(name).pop().unwrap_or_default()
     }
 
-    pub fn assigns(&self) -> usize {
+    pub(crate) fn assigns(&self) -> usize {
         self.told.values().sum()
     }
 
@@ -80,30 +80,24 @@ impl Board {
 }
 
 /// A running source.
-pub struct Source {
+pub(crate) struct Source {
     board: Arc<(Mutex<Board>, Notify)>,
     wanted: mpsc::UnboundedSender<Wanted>,
     stop: watch::Sender<bool>,
     run: JoinHandle<SourceState>,
-    pub counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Source {
-    pub fn start(settings: Settings) -> Self {
+    pub(crate) fn start(settings: Settings) -> Self {
         Self::resume(settings, SourceState::default())
     }
 
-    pub fn resume(settings: Settings, saved: SourceState) -> Self {
+    pub(crate) fn resume(settings: Settings, saved: SourceState) -> Self {
         Self::run(settings, saved, Board::default())
     }
 
-    /// A source whose board costs nothing.
-    pub fn start_light(settings: Settings) -> Self {
-        let board = Board { light: true, ..Board::default() };
-        Self::run(settings, SourceState::default(), board)
-    }
-
-    fn run(settings: Settings, saved: SourceState, board: Board) -> Self {
+    pub(crate) fn run(settings: Settings, saved: SourceState, board: Board) -> Self {
         let source = Box::new(ZookeeperSource::new(settings).expect("the settings are good"));
         let counters = source.counters();
         let board = Arc::new((Mutex::new(board), Notify::new()));
@@ -119,25 +113,25 @@ impl Source {
         Self { board, wanted, stop, run, counters }
     }
 
-    pub fn acquire(&self, name: &str) {
+    pub(crate) fn acquire(&self, name: &str) {
         self.acquire_as(name, SessionId(0x0100_0080), &format!("{name}.rig1"));
     }
 
-    pub fn acquire_as(&self, name: &str, session: SessionId, worker: &str) {
+    pub(crate) fn acquire_as(&self, name: &str, session: SessionId, worker: &str) {
         let (sub_account, worker) = (SubAccount::new(name), WorkerName::new(worker));
         self.wanted.send(Wanted::Acquire { sub_account, session, worker }).unwrap();
     }
 
-    pub fn release(&self, name: &str) {
+    pub(crate) fn release(&self, name: &str) {
         self.wanted.send(Wanted::Release(SubAccount::new(name))).unwrap();
     }
 
-    pub fn board(&self) -> MutexGuard<'_, Board> {
+    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.0.lock().unwrap()
     }
 
     /// Waits for a state of the board, and says how long that took.
-    pub async fn until(
+    pub(crate) async fn until(
         &self,
         within: Duration,
         what: &str,
@@ -159,31 +153,31 @@ impl Source {
         }
     }
 
-    pub async fn coin(&self, name: &str, coin: &str) -> Duration {
+    pub(crate) async fn coin(&self, name: &str, coin: &str) -> Duration {
         self.coin_within(SOON, name, coin).await
     }
 
-    pub async fn coin_within(&self, within: Duration, name: &str, coin: &str) -> Duration {
+    pub(crate) async fn coin_within(&self, within: Duration, name: &str, coin: &str) -> Duration {
         let wanted = format!("assign {coin}");
         self.until(within, &format!("{name}: {wanted}"), |board| board.last_of(name) == wanted)
             .await
     }
 
-    pub async fn said(&self, name: &str, what: &str) -> Duration {
+    pub(crate) async fn said(&self, name: &str, what: &str) -> Duration {
         self.until(SOON, &format!("{name}: {what}"), |board| board.last_of(name) == what).await
     }
 
     /// Waits until all is well, and says in which words.
-    pub async fn healthy(&self) -> String {
+    pub(crate) async fn healthy(&self) -> String {
         self.healthy_within(SOON).await
     }
 
-    pub async fn healthy_within(&self, within: Duration) -> String {
+    pub(crate) async fn healthy_within(&self, within: Duration) -> String {
         self.health(within, true, "").await
     }
 
     /// Waits until all is not well, in these words among others.
-    pub async fn ailing(&self, words: &str) -> String {
+    pub(crate) async fn ailing(&self, words: &str) -> String {
         self.health(3 * SOON, false, words).await
     }
 
@@ -198,35 +192,35 @@ impl Source {
         self.board().health.clone().unwrap_or_default().1
     }
 
-    pub async fn server_id(&self) -> u8 {
+    pub(crate) async fn server_id(&self) -> u8 {
         self.until(SOON, "a server id", |board| board.server_id.is_some()).await;
         self.board().server_id.unwrap_or_default()
     }
 
-    pub async fn stop(self) -> SourceState {
+    pub(crate) async fn stop(self) -> SourceState {
         self.stop.send_replace(true);
         self.run.await.expect("the source does not panic")
     }
 }
 
 /// A server with a directory of coins, and one who writes there.
-pub async fn server() -> (Server, Writer) {
+pub(crate) async fn server() -> (Server, Writer) {
     let server = start_server().await;
     let writer = Writer::connect(server.address()).await;
     writer.make_dir(COINS).await;
     (server, writer)
 }
 
-pub async fn start_server() -> Server {
+pub(crate) async fn start_server() -> Server {
     tokio::task::spawn_blocking(Server::start).await.unwrap()
 }
 
-pub fn settings(server: std::net::SocketAddr) -> Settings {
+pub(crate) fn settings(server: std::net::SocketAddr) -> Settings {
     let mut settings = Settings::new(vec![server.to_string()], COINS);
     settings.session_timeout_seconds = 4;
     settings
 }
 
-pub fn node(name: &str) -> String {
+pub(crate) fn node(name: &str) -> String {
     format!("{COINS}/{name}")
 }
