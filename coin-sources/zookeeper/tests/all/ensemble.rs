@@ -51,6 +51,7 @@ async fn death_of_the_leader_moves_nobody_and_changes_are_seen() {
         let left = SOON.saturating_sub(elected.elapsed());
         source.coin_within(left.max(Duration::from_millis(100)), "alice", "bcc").await;
     }
+    println!("seen by all {:?} after the others had a leader", elected.elapsed());
     for source in &sources {
         source.healthy().await;
     }

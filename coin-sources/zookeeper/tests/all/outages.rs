@@ -45,7 +45,8 @@ async fn change_during_a_cut_is_seen() {
     writer.set(&node("user0"), "bcc").await;
     relay.heal();
 
-    source.coin("user0", "bcc").await;
+    let seen = source.coin("user0", "bcc").await;
+    println!("seen {seen:?} after it was back");
     only_the_first_moved(&source, &writer).await;
     assert_eq!(source.counters.missed_watches.value(), 0);
 }
@@ -70,7 +71,8 @@ async fn change_after_kill_9_and_restart_is_seen() {
     let _server = restarted.await.unwrap();
     writer.set(&node("user0"), "bcc").await;
 
-    source.coin("user0", "bcc").await;
+    let seen = source.coin("user0", "bcc").await;
+    println!("seen {seen:?} after it was back");
     only_the_first_moved(&source, &writer).await;
 }
 
@@ -85,7 +87,8 @@ async fn change_during_an_outage_longer_than_the_session_is_seen() {
     assert_eq!(source.board().assigns(), USERS);
     relay.heal();
 
-    source.coin("user0", "bcc").await;
+    let seen = source.coin("user0", "bcc").await;
+    println!("seen {seen:?} after it was back");
     only_the_first_moved(&source, &writer).await;
 }
 
@@ -102,7 +105,8 @@ async fn silent_link_is_noticed_and_its_change_is_seen() {
     sleep(Duration::from_secs(6)).await;
     relay.heal();
 
-    source.coin("user0", "bcc").await;
+    let seen = source.coin("user0", "bcc").await;
+    println!("seen {seen:?} after it was back");
     only_the_first_moved(&source, &writer).await;
     assert!(noticed < Duration::from_secs(6), "noticed after {noticed:?}");
 }
