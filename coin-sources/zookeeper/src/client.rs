@@ -5,12 +5,14 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -26,6 +28,8 @@ const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
 /// Pause of the client between two attempts to get its connection back.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const DEFAULT_PORT: u16 = 2181;
+/// More of the answer to a probe is not read.
+const PROBE_BYTES: u64 = 16 * 1024;
 
 /// Connects with `zookeeper-async`.
 #[derive(Debug)]
@@ -72,12 +76,7 @@ impl AsyncConnector {
     }
 
     async fn connect_to(&self, name: String, address: SocketAddr) -> Result<Client, String> {
-        let probe = timeout(PROBE_LIMIT, TcpStream::connect(address)).await;
-        match probe {
-            Err(_) => return Err(format!("{name}: no answer to a connection attempt")),
-            Ok(Err(error)) => return Err(format!("{name}: {error}")),
-            Ok(Ok(_)) => {}
-        }
+        probe(address).await.map_err(|problem| format!("{name}: {problem}"))?;
         let (keeper, stop) = oneshot::channel();
         let (events_tx, mut events) = mpsc::unbounded_channel();
         let (handle_tx, handle) = oneshot::channel();
@@ -86,7 +85,6 @@ impl AsyncConnector {
             .name("zookeeper-client".into())
             .spawn(move || live(address, session_timeout, events_tx, handle_tx, stop))
             .map_err(|error| format!("no thread for the client: {error}"))?;
-        // A server outside a quorum accepts and closes, a stuck one accepts and is silent.
         let limit = (session_timeout / 3).clamp(Duration::from_secs(2), Duration::from_secs(3));
         let inner = async {
             let inner = handle.await.ok()?;
@@ -96,7 +94,8 @@ impl AsyncConnector {
         let Ok(Some(inner)) = timeout(limit, inner).await else {
             return Err(format!("{name}: accepts connections but opens no session"));
         };
-        let ops = Arc::new(Bounded { inner, limit: session_timeout, acl: self.acl.clone() });
+        let acl = self.acl.clone();
+        let ops = Arc::new(Bounded { inner, address, limit: session_timeout, acl });
         Ok(Client { ops, events, endpoint: name, _keeper: Some(keeper) })
     }
 }
@@ -175,6 +174,45 @@ async fn lookup(server: &str) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
+/// Why a server is not worth a client.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum ProbeFault {
+    #[error("closes the connection")]
+    Closes,
+    #[error("no answer to a connection attempt")]
+    Mute,
+    #[error("serves nobody, perhaps for want of a quorum")]
+    NotServing,
+    #[error("{0}")]
+    Refuses(String),
+}
+
+/// Asks a server how it is, with the word that is allowed by default. One that does not allow it
+/// says so, which will do.
+async fn probe(address: SocketAddr) -> Result<(), ProbeFault> {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"srvr").await?;
+        let mut answer = Vec::new();
+        stream.take(PROBE_BYTES).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    match timeout(PROBE_LIMIT, ask).await {
+        Err(_) => Err(ProbeFault::Mute),
+        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset => Err(ProbeFault::Closes),
+        Ok(Err(error)) => Err(ProbeFault::Refuses(error.to_string())),
+        Ok(Ok(answer)) if answer.is_empty() => Err(ProbeFault::Closes),
+        Ok(Ok(answer)) => {
+            let answer = String::from_utf8_lossy(&answer);
+            if answer.contains("not currently serving") {
+                Err(ProbeFault::NotServing)
+            } else {
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Some number, another one each time.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
@@ -183,6 +221,7 @@ pub(crate) fn random() -> u64 {
 /// The client with a time limit on every call.
 struct Bounded {
     inner: ZooKeeper,
+    address: SocketAddr,
     limit: Duration,
     acl: Vec<Acl>,
 }
@@ -234,6 +273,10 @@ impl ZkOps for Bounded {
     async fn authenticate(&self, credentials: &Credentials) -> Result<(), ZkFault> {
         self.call(self.inner.add_auth("digest", credentials.as_bytes().to_vec())).await
     }
+
+    async fn is_turned_away(&self) -> bool {
+        matches!(probe(self.address).await, Err(ProbeFault::Closes | ProbeFault::NotServing))
+    }
 }
 
 fn stat_of(stat: &Stat) -> NodeStat {
@@ -255,5 +298,55 @@ fn fault_of(error: ZkError) -> ZkFault {
         ZkError::ConnectionLoss | ZkError::SessionExpired | ZkError::SessionMoved => ZkFault::Away,
         ZkError::OperationTimeout => ZkFault::Late,
         other => ZkFault::Refused(other as i32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Probes a server that answers each connection like this.
+    async fn probed(answer: &'static [u8]) -> Result<(), ProbeFault> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut word = [0; 4];
+            stream.read_exact(&mut word).await.unwrap();
+            stream.write_all(answer).await.unwrap();
+        });
+        let result = probe(address).await;
+        server.await.unwrap();
+        result
+    }
+
+    #[tokio::test]
+    async fn server_that_serves_or_forbids_the_word_is_good() {
+        assert_eq!(probed(b"Zookeeper version: 3.8.0\nMode: follower\n").await, Ok(()));
+        let forbidden = b"srvr is not executed because it is not in the whitelist.";
+        assert_eq!(probed(forbidden).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn server_without_a_quorum_is_not() {
+        let answer = b"This ZooKeeper instance is not currently serving requests\n";
+
+        assert_eq!(probed(answer).await, Err(ProbeFault::NotServing));
+    }
+
+    #[tokio::test]
+    async fn server_that_closes_is_not() {
+        assert_eq!(probed(b"").await, Err(ProbeFault::Closes));
+    }
+
+    #[tokio::test]
+    async fn port_is_the_usual_one_unless_given() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+
+        assert_eq!(lookup("127.0.0.1").await, Ok(vec![address("127.0.0.1:2181")]));
+        assert_eq!(lookup("127.0.0.1:99").await, Ok(vec![address("127.0.0.1:99")]));
+        assert_eq!(lookup("[::1]:99").await, Ok(vec![address("[::1]:99")]));
     }
 }

@@ -80,6 +80,12 @@ pub(crate) trait ZkOps: Send + Sync {
 
     /// Says who we are; good for one connection.
     async fn authenticate(&self, credentials: &Credentials) -> Result<(), ZkFault>;
+
+    /// Whether the server accepts connections only to close them, so that it is no use, and no
+    /// kindness, to try on.
+    async fn is_turned_away(&self) -> bool {
+        false
+    }
 }
 
 /// What a client says of its own accord.

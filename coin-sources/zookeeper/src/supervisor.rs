@@ -30,6 +30,10 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_LAST: Duration = Duration::from_secs(1);
 /// Heartbeats without an answer after which a client is thrown away.
 const MISSES: u8 = 2;
+/// When, and how often then, to look whether a server turns us away: the client would try again
+/// without a pause.
+const LOOK_FIRST: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the connection is.
 #[derive(Debug)]
@@ -59,6 +63,7 @@ enum Chore {
     Beat(Result<(), ZkFault>),
     Registration(Stepped),
     ServerId(Attempt),
+    TurnedAway(u64, bool),
 }
 
 /// The task.
@@ -264,6 +269,7 @@ impl Supervisor {
                 {
                     up.ready = false;
                     up.since = now;
+                    up.next_beat = now + LOOK_FIRST;
                     self.greeting += 1;
                     self.accounts.offline(&mut self.report);
                     self.report.link_down("the connection is lost");
@@ -324,7 +330,10 @@ impl Supervisor {
                 Err(ZkFault::Away) => {}
                 Err(fault) => self.tear_down(&fault.to_string()),
             },
-            Ok(Chore::Authenticated(..)) => {}
+            Ok(Chore::TurnedAway(greeting, true)) if greeting == self.greeting => {
+                self.tear_down("the server turns us away");
+            }
+            Ok(Chore::Authenticated(..) | Chore::TurnedAway(..)) => {}
             Ok(Chore::Beat(result)) => self.take_beat(result, now),
             Ok(Chore::Registration(stepped)) => {
                 if let Some(registrations) = &mut self.registrations {
@@ -481,6 +490,12 @@ impl Supervisor {
             Link::Up(up) if !up.ready => {
                 if now.saturating_duration_since(up.since) > patience {
                     self.tear_down("the connection does not come back");
+                } else if now >= up.next_beat {
+                    up.next_beat = now + LOOK_AGAIN;
+                    let (ops, greeting) = (Arc::clone(&up.client.ops), self.greeting);
+                    self.chores.spawn(async move {
+                        Chore::TurnedAway(greeting, ops.is_turned_away().await)
+                    });
                 }
             }
             Link::Up(up) if now >= up.next_beat => {

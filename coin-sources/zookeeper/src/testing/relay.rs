@@ -2,6 +2,8 @@
 //! knows nothing of what they say.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +27,7 @@ pub struct Relay {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
     cut: broadcast::Sender<()>,
+    accepted: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
@@ -40,19 +43,27 @@ impl Relay {
         let (mode, mode_rx) = watch::channel(Mode::Carry);
         let (cut, _) = broadcast::channel(1);
         let cut_tx = cut.clone();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
         let accepting = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 if *mode_rx.borrow() != Mode::Refuse {
                     tokio::spawn(carry(near, server, mode_rx.clone(), cut_tx.subscribe()));
                 }
             }
         });
-        Self { address, mode, cut, accepting }
+        Self { address, mode, cut, accepted, accepting }
     }
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Connections accepted so far, refused ones included.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Cuts every connection that stands; new ones are served.

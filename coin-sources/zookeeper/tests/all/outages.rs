@@ -148,3 +148,16 @@ async fn source_stops_at_once_while_a_link_is_silent() {
 
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_turns_us_away_is_not_stormed() {
+    let (_server, _writer, relay, source) = mining().await;
+
+    relay.refuse();
+    source.ailing("closes the connection").await;
+    let before = relay.accepted();
+    sleep(Duration::from_secs(3)).await;
+    let attempts = relay.accepted() - before;
+
+    assert!((1..=10).contains(&attempts), "{attempts} attempts in 3 s");
+}
