@@ -100,13 +100,15 @@ impl Machine {
 
     /// The leg's connection is gone, or is given up for the pool's fault.
     pub(super) fn lose(&mut self, id: LegId, blame: Blame, why: &str, cx: &mut Cx<'_>) {
-        let Some(leg) = self.remove(id) else { return };
+        let Some(leg) = self.leg(id).cloned() else { return };
+        // The dialect is told while the leg is still known: what it answers belongs to its pool.
+        if leg.role != Role::Dialling {
+            self.feed(Input::LegDown(id), &[], cx);
+        }
+        self.remove(id);
         if let Some(pool) = leg.pool {
             let blame = if leg.is_pending() { Blame::Handshake } else { blame };
             cx.host.tell(Event::LegLost(pool, blame, why));
-        }
-        if leg.role != Role::Dialling {
-            self.feed(Input::LegDown(id), &[], cx);
         }
         if leg.is_pending() {
             // The pause is the pool's, not the session's: another pool may be tried at once.
@@ -130,17 +132,19 @@ impl Machine {
 
     /// Closes a leg as planned.
     pub(super) fn give_up(&mut self, id: LegId, cx: &mut Cx<'_>) {
-        let Some(leg) = self.remove(id) else { return };
+        let Some(leg) = self.leg(id).cloned() else { return };
         if leg.role != Role::Dialling {
             self.feed(Input::LegGone(id), &[], cx);
         }
+        self.remove(id);
         cx.host.close_leg(id, leg.outstanding == 0);
     }
 
     pub(super) fn on_leg_failed(&mut self, id: LegId, error: &DialError, cx: &mut Cx<'_>) {
-        if self.remove(id).is_none() {
+        if self.leg(id).is_none() {
             return;
         }
+        self.remove(id);
         match error {
             DialError::Pool => self.retry.at = cx.now,
             DialError::NoneBefore(at) => {
@@ -193,8 +197,8 @@ impl Machine {
         self.trouble = Some(why);
         // A fault on a leg that was in use is a loss to the dialect, not a plan of ours.
         if self.active == Some(id) || self.leg(id).is_some_and(|leg| leg.role == Role::Lingering) {
-            self.remove(id);
             self.feed(Input::LegDown(id), &[], cx);
+            self.remove(id);
             cx.host.close_leg(id, false);
         } else {
             self.give_up(id, cx);
@@ -215,11 +219,10 @@ impl Machine {
         self.retry.at = cx.now.plus(pause);
     }
 
-    fn remove(&mut self, id: LegId) -> Option<Leg> {
-        let at = self.legs.iter().position(|leg| leg.id == id)?;
+    fn remove(&mut self, id: LegId) {
         if self.active == Some(id) {
             self.active = None;
         }
-        Some(self.legs.remove(at))
+        self.legs.retain(|leg| leg.id != id);
     }
 }
