@@ -247,7 +247,7 @@ impl BitcoinSession {
         let why = format!("the pool refuses the user: {shown}");
         if self.state.login.held().is_some() {
             self.answer_login(&result, &error, Login::None, out);
-            self.forget_login();
+            self.forget_login(out);
             self.refuse_leg(leg_id, Retry::Login, &why, out);
         } else {
             self.refuse_leg(leg_id, Retry::User, &why, out);

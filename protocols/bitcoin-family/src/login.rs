@@ -1,6 +1,6 @@
 //! Who the miner is: its workers, how they log in, and what they are called towards pools.
 
-use jsonrpc::{Message, elements, is_json, text, write_reply};
+use jsonrpc::{Message, elements, is_json, text, write_error, write_reply};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{Action, Coin, Fault, FaultKind, Outbox, Side, SubAccount, WorkerName};
 
@@ -163,9 +163,16 @@ impl BitcoinSession {
         });
     }
 
-    /// Forgets who the miner is; it may log in anew.
-    pub(crate) fn forget_login(&mut self) {
-        self.state.workers = Vec::new();
+    /// Forgets who the miner is; it may log in anew. Further workers that wait are refused.
+    pub(crate) fn forget_login(&mut self, out: &mut Outbox) {
+        for worker in std::mem::take(&mut self.state.workers) {
+            let waiting = worker.waiting.filter(|id| !id.is_empty());
+            if let Some(id) = waiting {
+                out.send_with(Side::Downstream, |arena| {
+                    write_error(arena, &id.0, 24, "Unauthorized worker");
+                });
+            }
+        }
         self.state.canonical = None;
         self.state.coin = None;
     }

@@ -137,7 +137,7 @@ impl BitcoinSession {
         write_string(&mut error, why);
         error.extend_from_slice(b",null]");
         self.answer_login(b"null", &error, Login::None, out);
-        self.forget_login();
+        self.forget_login(out);
         out.push(Action::Close { why: refusal.label().into() });
     }
 }
