@@ -98,7 +98,7 @@ impl BitcoinSession {
             };
         }
         let own = self.own();
-        let session_id = self.state.session_id.clone();
+        let session_id = self.state.session_id();
         let mut result = Vec::with_capacity(160);
         result.extend_from_slice(b"[[[\"mining.set_difficulty\",");
         write_string(&mut result, &session_id);

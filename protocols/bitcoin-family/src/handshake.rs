@@ -138,14 +138,16 @@ impl BitcoinSession {
             arena.push(b']');
         });
         leg.workers_sent |= 1 << at;
-        if renamed.is_some() || leg.names.len() > at {
+        if renamed.is_some() || leg.names().len() > at {
+            let suffixed = leg.flags.suffixed;
+            let names = &mut leg.rare().names;
             // Workers in front that keep their name must have a place, too.
-            for before in leg.names.len()..=at {
+            for before in names.len()..=at {
                 let name = state.workers.get(before).map_or("", |worker| worker.name.as_str());
-                let name = terms.user(name, canonical, leg.flags.suffixed);
-                leg.names.push(name.into());
+                let name = terms.user(name, canonical, suffixed);
+                names.push(name.into());
             }
-            if let (Some(place), Some(renamed)) = (leg.names.get_mut(at), renamed) {
+            if let (Some(place), Some(renamed)) = (names.get_mut(at), renamed) {
                 *place = renamed;
             }
         }
@@ -213,7 +215,7 @@ impl BitcoinSession {
         leg.authorized_at = now;
         if (&*result, &*error) != (b"true", b"null") {
             let (result, error) = (Raw(result.into()), Raw(error.into()));
-            leg.welcome = Some(Box::new(Welcome { result, error }));
+            leg.rare().welcome = Some(Welcome { result, error });
         }
         self.send_suggestion(leg_id, out);
         let accepted: Vec<usize> = self
@@ -236,7 +238,7 @@ impl BitcoinSession {
             // The original's second try; only sserver knows sub-accounts by a suffix, elsewhere it
             // would be a stranger's name.
             leg.flags.suffixed = true;
-            leg.names = Vec::new();
+            leg.rare().names = Vec::new();
             if let Ok(terms) = PoolTerms::read(&leg.profile) {
                 self.send_authorize(leg_id, &terms, out);
             }
@@ -395,7 +397,7 @@ impl BitcoinSession {
 /// Until when a leg waits for something that may never come, if it does: the difficulty of its first
 /// job, and answers for workers behind the first (ckpool has none for a second authorize).
 fn waits_until(leg: &Leg, is_first: bool) -> Option<Millis> {
-    let difficulty = (!is_first && leg.difficulty.is_none() && leg.job.is_some())
+    let difficulty = (!is_first && leg.difficulty_in_force().is_none() && leg.job.is_some())
         .then(|| leg.job_at.plus(PATIENCE_MS));
     let workers =
         (leg.is_replaying() && !leg.flags.served).then(|| leg.authorized_at.plus(PATIENCE_MS));

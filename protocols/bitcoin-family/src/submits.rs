@@ -224,7 +224,7 @@ fn name_at<'a>(workers: &'a [Worker], leg: &'a Leg, user: &'a [u8]) -> Option<Co
         workers.iter().position(|worker| Some(worker.name.as_str()) == cleaned.as_deref())
     });
     if let Some(at) = at {
-        let renamed = leg.names.get(at).map(|name| &**name);
+        let renamed = leg.names().get(at).map(|name| &**name);
         return renamed.or(workers.get(at).map(|worker| worker.name.as_str())).map(Cow::Borrowed);
     }
     let first = workers.first()?;

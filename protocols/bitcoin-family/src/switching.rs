@@ -17,7 +17,7 @@ impl BitcoinSession {
     /// `Input::CutOver`: everything the miner must be told goes down in one piece.
     pub(crate) fn cut_over(&mut self, now: Millis, leg_id: LegId, out: &mut Outbox) {
         let Some(leg) = self.leg(leg_id) else { return };
-        let welcome = leg.welcome.take();
+        let welcome = leg.take_welcome();
         let returns = std::mem::replace(&mut leg.flags.served, true);
         leg.flags.announced = false;
         if returns {
@@ -86,8 +86,8 @@ impl BitcoinSession {
             out.send_with(Side::Downstream, |arena| {
                 notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
             });
-            if let Some(difficulty) = latest.filter(|_| latest != in_force) {
-                out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
+            if latest > 0.0 && Some(latest) != in_force {
+                out.send_with(Side::Downstream, |arena| write_difficulty(arena, latest));
             }
         }
     }
