@@ -131,7 +131,7 @@ impl BitcoinSession {
             }
             Refusal::NoSuchCoin => (301, "Stratum Server Not Found"),
             Refusal::NoPool => (302, "Connect Stratum Server Failed"),
-            _ => (20, "The switcher takes no more miners at the moment"),
+            _ => (20, "Not possible at the moment, try again later"),
         };
         let mut error = format!("[{code},").into_bytes();
         write_string(&mut error, why);
