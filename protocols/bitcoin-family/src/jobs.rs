@@ -121,14 +121,14 @@ fn write_tag(out: &mut Vec<u8>, tag: u16) {
 }
 
 /// The tag in front of a job id, and the id as its pool knows it.
-pub(crate) fn split_tag(job_id: &[u8]) -> Option<(u16, &[u8])> {
+pub(crate) fn split_tag(job_id: &str) -> Option<(u16, &str)> {
     let (tag, job_id) = job_id.split_at_checked(TAG_LEN)?;
     let mut value = 0;
-    for &byte in tag {
-        if byte.is_ascii_uppercase() {
+    for digit in tag.chars() {
+        if digit.is_ascii_uppercase() {
             return None;
         }
-        value = value * 36 + u16::try_from(char::from(byte).to_digit(36)?).ok()?;
+        value = value * 36 + u16::try_from(digit.to_digit(36)?).ok()?;
     }
     Some((value, job_id))
 }
@@ -196,11 +196,11 @@ mod tests {
         for tag in 0..TAGS {
             let mut id = Vec::new();
             write_tag(&mut id, tag);
-            id.extend_from_slice(b"bf");
+            let id = String::from_utf8(id).unwrap() + "bf";
 
-            assert_eq!(split_tag(&id), Some((tag, &b"bf"[..])));
+            assert_eq!(split_tag(&id), Some((tag, "bf")));
         }
-        for id in [&b""[..], b"1", b"A0bf", b"-1bf", b"\xff\xffbf"] {
+        for id in ["", "1", "A0bf", "-1bf", "\u{e4}bf", "\u{fffd}"] {
             assert_eq!(split_tag(id), None);
         }
     }

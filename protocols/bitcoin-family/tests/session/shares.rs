@@ -105,7 +105,6 @@ fn a_share_that_is_none_is_refused_here() {
 
     assert_eq!(world.miner(&share("5", "alice.rig", "00j1", "0001")), refused);
     assert_eq!(world.miner(&share("5", "alice.rig", "00j1", "00000g")), refused);
-    assert_eq!(world.miner(&share("5", "alice.rig", "00j\\u0000", "000001")), refused);
     assert_eq!(world.miner(r#"{"id":5,"method":"mining.submit","params":[1,2,3,4,5]}"#), refused);
     assert_eq!(
         world.miner(
@@ -117,9 +116,19 @@ fn a_share_that_is_none_is_refused_here() {
 }
 
 #[test]
+fn names_and_job_ids_may_be_escaped() {
+    let mut world = World::mining();
+
+    assert_eq!(
+        world.miner(&share("5", "alice\\u002erig", "00\\u006a1", "000001"))[0],
+        r#"up1 {"id":3,"method":"mining.submit","params":["alice.rig","j1","0001000080000001","5cb6dda9","5345b92c","00006000"]}"#
+    );
+}
+
+#[test]
 fn a_job_id_that_is_not_ours_is_an_orphan() {
     let mut world = World::mining();
-    for job_id in ["zzj1", "j", "", "J0j1", "99"] {
+    for job_id in ["zzj1", "j", "", "J0j1", "99", "\\u0000\\u0000j1"] {
         assert_eq!(
             world.miner(&share("5", "alice.rig", job_id, "000001")),
             [
