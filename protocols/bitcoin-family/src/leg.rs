@@ -31,8 +31,9 @@ pub(crate) struct Leg {
     pub(crate) next_id: u32,
     /// Version bits that the pool allows; 0 until it has allowed any.
     pub(crate) mask: u32,
-    /// When the pool accepted the first worker.
-    pub(crate) authorized_at: Millis,
+    /// Since when it is waited for what may never come: the pool has accepted the first worker, or
+    /// has sent its first job, whichever was later.
+    pub(crate) patient_since: Millis,
     /// The latest difficulty that the pool has set; 0 if it has set none.
     pub(crate) difficulty: f64,
     /// The difficulty that was in force when the latest job came, likewise.
@@ -135,7 +136,7 @@ impl Leg {
             flags: Flags { echo, ..Flags::default() },
             next_id: 1,
             mask: 0,
-            authorized_at: Millis(0),
+            patient_since: Millis(0),
             difficulty: 0.0,
             job_difficulty: 0.0,
             job: None,
@@ -226,9 +227,10 @@ impl Leg {
         (others >= MAX_IDLE).then(|| self.outstanding.remove(oldest))
     }
 
-    /// Whether answers are missing that must be there before the leg can serve.
-    pub(crate) fn is_replaying(&self) -> bool {
-        self.outstanding.iter().any(|asked| matches!(asked.ask, Ask::Replay(_)))
+    /// Whether an answer is missing that should be there before the leg serves: which bits may be
+    /// rolled, and whether workers behind the first are welcome.
+    pub(crate) fn lacks_answers(&self) -> bool {
+        self.outstanding.iter().any(|asked| matches!(asked.ask, Ask::Configure | Ask::Replay(_)))
     }
 
     /// The extranonce of the epoch with this tag.

@@ -75,6 +75,7 @@ impl BitcoinSession {
             Ask::Configure => {
                 let mask = message.result.map_or(0, granted_mask);
                 self.mask_granted(leg, mask, out);
+                self.ready_if_complete(now, leg, out);
                 Ok(())
             }
             Ask::Subscribe => {
@@ -185,7 +186,9 @@ impl BitcoinSession {
         if let Some(epoch) = epoch {
             leg.start_epoch(epoch);
         }
-        leg.job = Some(Line(out.keep(line)));
+        if leg.job.replace(Line(out.keep(line))).is_none() {
+            leg.patient_since = now;
+        }
         leg.job_at = now;
         leg.job_difficulty = leg.difficulty;
         leg.job_sent_later = None;
