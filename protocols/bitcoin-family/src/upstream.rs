@@ -183,12 +183,13 @@ impl BitcoinSession {
         if leg.flags.unfit {
             return true;
         }
+        if leg.job.is_none() {
+            leg.patient_since = now;
+        }
         if let Some(epoch) = epoch {
             leg.start_epoch(epoch);
         }
-        if leg.job.replace(Line(out.keep(line))).is_none() {
-            leg.patient_since = now;
-        }
+        leg.job = Some(Line(out.keep(line)));
         leg.job_at = now;
         leg.job_difficulty = leg.difficulty;
         leg.job_sent_later = None;
