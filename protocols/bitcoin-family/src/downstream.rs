@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use jsonrpc::{Message, elements, is_json, string, text, write_string};
+use jsonrpc::{Message, elements, is_json, number, string, text, write_string};
 use switcher_plugin::{Action, Fault, FaultKind, Outbox, Side};
 
 use crate::leg::Ask;
@@ -98,7 +98,7 @@ impl BitcoinSession {
             };
         }
         let own = self.own();
-        let session_id = self.state.session_id.clone();
+        let session_id = self.state.session_id();
         let mut result = Vec::with_capacity(160);
         result.extend_from_slice(b"[[[\"mining.set_difficulty\",");
         write_string(&mut result, &session_id);
@@ -147,9 +147,10 @@ impl BitcoinSession {
         params: &[u8],
         out: &mut Outbox,
     ) -> Result<(), Fault> {
-        let is_fine =
-            params.first() == Some(&b'[') && params.len() <= MAX_SUGGESTION && is_json(params);
-        if !is_fine {
+        let is_read = elements(params).next().is_some_and(|value| {
+            if target { string(value).is_some() } else { number(value).is_some() }
+        });
+        if !is_read || params.len() > MAX_SUGGESTION || !is_json(params) {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);
         }

@@ -138,14 +138,16 @@ impl BitcoinSession {
             arena.push(b']');
         });
         leg.workers_sent |= 1 << at;
-        if renamed.is_some() || leg.names.len() > at {
+        if renamed.is_some() || leg.names().len() > at {
+            let suffixed = leg.flags.suffixed;
+            let names = &mut leg.rare().names;
             // Workers in front that keep their name must have a place, too.
-            for before in leg.names.len()..=at {
+            for before in names.len()..=at {
                 let name = state.workers.get(before).map_or("", |worker| worker.name.as_str());
-                let name = terms.user(name, canonical, leg.flags.suffixed);
-                leg.names.push(name.into());
+                let name = terms.user(name, canonical, suffixed);
+                names.push(name.into());
             }
-            if let (Some(place), Some(renamed)) = (leg.names.get_mut(at), renamed) {
+            if let (Some(place), Some(renamed)) = (names.get_mut(at), renamed) {
                 *place = renamed;
             }
         }
@@ -210,10 +212,10 @@ impl BitcoinSession {
         let (result, error) = plain_answer(message);
         let Some(leg) = self.leg(leg_id) else { return };
         leg.flags.authorized = true;
-        leg.authorized_at = now;
+        leg.patient_since = now;
         if (&*result, &*error) != (b"true", b"null") {
             let (result, error) = (Raw(result.into()), Raw(error.into()));
-            leg.welcome = Some(Box::new(Welcome { result, error }));
+            leg.rare().welcome = Some(Welcome { result, error });
         }
         self.send_suggestion(leg_id, out);
         let accepted: Vec<usize> = self
@@ -236,7 +238,7 @@ impl BitcoinSession {
             // The original's second try; only sserver knows sub-accounts by a suffix, elsewhere it
             // would be a stranger's name.
             leg.flags.suffixed = true;
-            leg.names = Vec::new();
+            leg.rare().names = Vec::new();
             if let Ok(terms) = PoolTerms::read(&leg.profile) {
                 self.send_authorize(leg_id, &terms, out);
             }
@@ -247,7 +249,7 @@ impl BitcoinSession {
         let why = format!("the pool refuses the user: {shown}");
         if self.state.login.held().is_some() {
             self.answer_login(&result, &error, Login::None, out);
-            self.forget_login();
+            self.forget_login(out);
             self.refuse_leg(leg_id, Retry::Login, &why, out);
         } else {
             self.refuse_leg(leg_id, Retry::User, &why, out);
@@ -283,7 +285,7 @@ impl BitcoinSession {
         if !is_first && leg.job.is_none() {
             return;
         }
-        if waits_until(leg, is_first).is_some_and(|time| now < time) {
+        if !is_first && waits_until(leg).is_some_and(|time| now < time) {
             return self.wake_when_needed(now, out);
         }
         self.announce(leg_id, rung, out);
@@ -336,10 +338,8 @@ impl BitcoinSession {
 
     /// Asks to be woken when the first leg has waited long enough.
     fn wake_when_needed(&self, now: Millis, out: &mut Outbox) {
-        let is_first = !self.state.cut_once;
         let waiting = self.state.legs.iter().filter(|leg| !leg.flags.announced);
-        let times = waiting.filter_map(|leg| waits_until(leg, is_first));
-        if let Some(time) = times.filter(|time| *time > now).min() {
+        if let Some(time) = waiting.filter_map(waits_until).filter(|time| *time > now).min() {
             out.push(Action::WakeAt(time));
         }
     }
@@ -392,12 +392,10 @@ impl BitcoinSession {
     }
 }
 
-/// Until when a leg waits for something that may never come, if it does: the difficulty of its first
-/// job, and answers for workers behind the first (ckpool has none for a second authorize).
-fn waits_until(leg: &Leg, is_first: bool) -> Option<Millis> {
-    let difficulty = (!is_first && leg.difficulty.is_none() && leg.job.is_some())
-        .then(|| leg.job_at.plus(PATIENCE_MS));
-    let workers =
-        (leg.is_replaying() && !leg.flags.served).then(|| leg.authorized_at.plus(PATIENCE_MS));
-    difficulty.max(workers)
+/// Until when a leg that is to follow another waits for something that may never come, if it lacks
+/// something: a difficulty, the answer to configure (`ViaBTC` has none for some), and answers for
+/// workers behind the first (ckpool has none).
+fn waits_until(leg: &Leg) -> Option<Millis> {
+    let lacks = leg.difficulty_in_force().is_none() || (!leg.flags.served && leg.lacks_answers());
+    lacks.then(|| leg.patient_since.plus(PATIENCE_MS))
 }

@@ -1,7 +1,7 @@
 //! Job lines: reading what a pool sends and writing what the miner gets. Only the job id, the first
 //! half of the coinbase and, on a switch, time and the clean flag differ; everything else is copied.
 
-use jsonrpc::{elements, string};
+use jsonrpc::{elements, is_json, string};
 
 /// The parameters of a `mining.notify`, as spans of its line.
 #[derive(Debug, Clone, Copy)]
@@ -35,15 +35,19 @@ pub(crate) struct Changes {
 }
 
 impl<'a> Notify<'a> {
-    /// Reads the parameters. Contents are not checked: a job that makes no sense is between the pool
-    /// and the miner.
+    /// Reads the parameters. Whether the job makes sense is between the pool and the miner; what is
+    /// made sure of is that the miner's parser can take what it gets.
     pub(crate) fn read(params: &'a [u8]) -> Option<Self> {
         let mut parts = elements(params);
         let job_id = string(parts.next()?)?;
-        let mut text = || string(parts.next()?);
+        if !job_id.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+            return None;
+        }
+        let mut text = || string(parts.next()?).filter(|digits| is_hex(digits));
         let (previous_hash, coinbase1, coinbase2) = (text()?, text()?, text()?);
-        let branches = parts.next().filter(|branches| branches.first() == Some(&b'['))?;
-        let mut text = || string(parts.next()?);
+        let is_list = |branches: &&[u8]| branches.first() == Some(&b'[') && is_json(branches);
+        let branches = parts.next().filter(is_list)?;
+        let mut text = || string(parts.next()?).filter(|digits| is_hex(digits));
         let (version, bits, time) = (text()?, text()?, text()?);
         // Some pools write the flag as text and some leave it out; then it is safe to say yes.
         let clean_jobs =
@@ -103,6 +107,11 @@ impl<'a> Notify<'a> {
     }
 }
 
+/// Whether all bytes are hex digits. Looks at every byte without a branch, as coinbases are long.
+fn is_hex(digits: &[u8]) -> bool {
+    digits.iter().fold(true, |all, byte| all & byte.is_ascii_hexdigit())
+}
+
 /// Appends the two digits of a tag.
 fn write_tag(out: &mut Vec<u8>, tag: u16) {
     for digit in [tag / 36 % 36, tag % 36] {
@@ -112,14 +121,14 @@ fn write_tag(out: &mut Vec<u8>, tag: u16) {
 }
 
 /// The tag in front of a job id, and the id as its pool knows it.
-pub(crate) fn split_tag(job_id: &[u8]) -> Option<(u16, &[u8])> {
+pub(crate) fn split_tag(job_id: &str) -> Option<(u16, &str)> {
     let (tag, job_id) = job_id.split_at_checked(TAG_LEN)?;
     let mut value = 0;
-    for &byte in tag {
-        if byte.is_ascii_uppercase() {
+    for digit in tag.chars() {
+        if digit.is_ascii_uppercase() {
             return None;
         }
-        value = value * 36 + u16::try_from(char::from(byte).to_digit(36)?).ok()?;
+        value = value * 36 + u16::try_from(digit.to_digit(36)?).ok()?;
     }
     Some((value, job_id))
 }
@@ -173,6 +182,8 @@ mod tests {
             "[]",
             "{}",
             r#"["bf"]"#,
+            r#"["bf","zz","01","ff",[],"00000002","1d00ffff","68d36c5e",true]"#,
+            r#"["4","aa","01","02",["bb" "cc"],"20000000","207fffff","5cb6dda8",true]"#,
             r#"["4","aa","01","02","bb","20000000","207fffff","5cb6dda8",true]"#,
             r#"[4,"aa","01","02",[],"20000000","207fffff","5cb6dda8",true]"#,
         ] {
@@ -185,11 +196,11 @@ mod tests {
         for tag in 0..TAGS {
             let mut id = Vec::new();
             write_tag(&mut id, tag);
-            id.extend_from_slice(b"bf");
+            let id = String::from_utf8(id).unwrap() + "bf";
 
-            assert_eq!(split_tag(&id), Some((tag, &b"bf"[..])));
+            assert_eq!(split_tag(&id), Some((tag, "bf")));
         }
-        for id in [&b""[..], b"1", b"A0bf", b"-1bf", b"\xff\xffbf"] {
+        for id in ["", "1", "A0bf", "-1bf", "\u{e4}bf", "\u{fffd}"] {
             assert_eq!(split_tag(id), None);
         }
     }

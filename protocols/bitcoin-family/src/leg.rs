@@ -31,12 +31,13 @@ pub(crate) struct Leg {
     pub(crate) next_id: u32,
     /// Version bits that the pool allows; 0 until it has allowed any.
     pub(crate) mask: u32,
-    /// When the pool accepted the first worker.
-    pub(crate) authorized_at: Millis,
-    /// The latest difficulty that the pool has set.
-    pub(crate) difficulty: Option<f64>,
-    /// The difficulty that was in force when the latest job came.
-    pub(crate) job_difficulty: Option<f64>,
+    /// Since when it is waited for what may never come: the pool has accepted the first worker, or
+    /// has sent its first job, whichever was later.
+    pub(crate) patient_since: Millis,
+    /// The latest difficulty that the pool has set; 0 if it has set none.
+    pub(crate) difficulty: f64,
+    /// The difficulty that was in force when the latest job came, likewise.
+    pub(crate) job_difficulty: f64,
     /// The latest job, as the pool sent it.
     pub(crate) job: Option<Line>,
     /// When it came.
@@ -45,17 +46,24 @@ pub(crate) struct Leg {
     pub(crate) job_sent_later: Option<u32>,
     /// Under which extranonce the latest job is mined; `None` until subscribe was answered.
     pub(crate) epoch: Option<Epoch>,
-    /// The extranonce from the next job on, if the pool has set another.
-    pub(crate) next: Option<Theirs>,
-    /// Epochs of earlier jobs, oldest first.
-    pub(crate) older: Vec<Epoch>,
     pub(crate) outstanding: Vec<Outstanding>,
     /// Which workers were sent up, by their place in the session's list.
     pub(crate) workers_sent: u64,
+    /// What most legs do not have.
+    rare: Option<Box<Rare>>,
+}
+
+/// What most legs do not have, so that they need not keep room for it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Rare {
+    /// The extranonce from the next job on, if the pool has set another.
+    pub(crate) next: Option<Theirs>,
+    /// Epochs of earlier jobs, oldest first.
+    older: Vec<Epoch>,
     /// The workers' names as the pool knows them, by place; empty if they are the miner's.
     pub(crate) names: Vec<Box<str>>,
     /// The pool's answer to authorize, for the miner, if it is not plainly `true`.
-    pub(crate) welcome: Option<Box<Welcome>>,
+    pub(crate) welcome: Option<Welcome>,
 }
 
 /// Yes and no about a leg.
@@ -128,20 +136,47 @@ impl Leg {
             flags: Flags { echo, ..Flags::default() },
             next_id: 1,
             mask: 0,
-            authorized_at: Millis(0),
-            difficulty: None,
-            job_difficulty: None,
+            patient_since: Millis(0),
+            difficulty: 0.0,
+            job_difficulty: 0.0,
             job: None,
             job_at: Millis(0),
             job_sent_later: None,
             epoch: None,
-            next: None,
-            older: Vec::new(),
             outstanding: Vec::new(),
             workers_sent: 0,
-            names: Vec::new(),
-            welcome: None,
+            rare: None,
         }
+    }
+
+    /// What most legs do not have, to be changed.
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// The extranonce that the pool has set from the next job on, which is now.
+    pub(crate) fn take_next(&mut self) -> Option<Theirs> {
+        self.rare.as_mut()?.next.take()
+    }
+
+    /// The extranonce that the pool has set last.
+    pub(crate) fn latest_theirs(&self) -> Option<Theirs> {
+        let next = self.rare.as_ref().and_then(|rare| rare.next);
+        next.or(self.epoch.map(|epoch| epoch.theirs))
+    }
+
+    /// The pool's answer to authorize, if it is not plainly `true`.
+    pub(crate) fn take_welcome(&mut self) -> Option<Welcome> {
+        self.rare.as_mut()?.welcome.take()
+    }
+
+    /// The workers' names as the pool knows them; empty if they are the miner's.
+    pub(crate) fn names(&self) -> &[Box<str>] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.names)
+    }
+
+    fn older(&self) -> &[Epoch] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.older)
     }
 
     /// Books a request and returns its id. There is always room for what the handshake needs;
@@ -158,7 +193,7 @@ impl Leg {
         if text_id.is_none() {
             self.next_id = self.next_id.wrapping_add(1) % (u32::MAX - 2);
         }
-        let difficulty = if ask == Ask::Share { self.share_difficulty() } else { 0.0 };
+        let difficulty = self.difficulty_in_force().filter(|_| ask == Ask::Share).unwrap_or(0.0);
         self.take_oldest(|ask| ask == Ask::Ignore);
         self.outstanding.push(Outstanding { id, ask, miner_id: Raw::of(miner_id), difficulty });
         id
@@ -192,23 +227,25 @@ impl Leg {
         (others >= MAX_IDLE).then(|| self.outstanding.remove(oldest))
     }
 
-    /// Whether answers are missing that must be there before the leg can serve.
-    pub(crate) fn is_replaying(&self) -> bool {
-        self.outstanding.iter().any(|asked| matches!(asked.ask, Ask::Replay(_)))
+    /// Whether an answer is missing that should be there before the leg serves: which bits may be
+    /// rolled, and whether workers behind the first are welcome.
+    pub(crate) fn lacks_answers(&self) -> bool {
+        self.outstanding.iter().any(|asked| matches!(asked.ask, Ask::Configure | Ask::Replay(_)))
     }
 
     /// The extranonce of the epoch with this tag.
     pub(crate) fn epoch(&self, tag: u16) -> Option<&Epoch> {
-        self.epoch.iter().chain(&self.older).find(|epoch| epoch.tag == tag)
+        self.epoch.iter().chain(self.older()).find(|epoch| epoch.tag == tag)
     }
 
     /// Starts an epoch; late shares of the one before are still understood.
     pub(crate) fn start_epoch(&mut self, epoch: Epoch) {
         if let Some(before) = self.epoch.replace(epoch) {
-            if self.older.len() == MAX_OLDER_EPOCHS {
-                self.older.remove(0);
+            let older = &mut self.rare().older;
+            if older.len() == MAX_OLDER_EPOCHS {
+                older.remove(0);
             }
-            self.older.push(before);
+            older.push(before);
         }
     }
 
@@ -220,20 +257,15 @@ impl Leg {
     /// The difficulty that is in force for the latest job. A later one counts if there was none: to
     /// mine a job with too high a difficulty loses nothing, the reverse is a flood.
     pub(crate) fn difficulty_in_force(&self) -> Option<f64> {
-        self.job_difficulty.or(self.difficulty)
-    }
-
-    /// The difficulty of shares for the latest job, 0 if unknown.
-    fn share_difficulty(&self) -> f64 {
-        self.difficulty_in_force().unwrap_or(0.0)
+        [self.job_difficulty, self.difficulty].into_iter().find(|difficulty| *difficulty > 0.0)
     }
 
     /// Whether the state is one that a leg can have; for state that was saved.
     pub(crate) fn is_sound(&self) -> bool {
-        let mut epochs = self.epoch.iter().chain(&self.older).map(|epoch| &epoch.theirs);
+        let mut epochs = self.epoch.iter().chain(self.older()).map(|epoch| &epoch.theirs);
         epochs.all(Theirs::is_sound)
-            && self.next.iter().all(Theirs::is_sound)
-            && self.older.len() <= MAX_OLDER_EPOCHS
+            && self.latest_theirs().iter().all(Theirs::is_sound)
+            && self.older().len() <= MAX_OLDER_EPOCHS
             && self.outstanding.len() <= 2 * MAX_OUTSTANDING
     }
 }

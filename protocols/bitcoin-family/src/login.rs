@@ -1,6 +1,8 @@
 //! Who the miner is: its workers, how they log in, and what they are called towards pools.
 
-use jsonrpc::{Message, elements, is_json, text, write_reply};
+use std::fmt;
+
+use jsonrpc::{Message, elements, is_json, text, write_error, write_reply};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{Action, Coin, Fault, FaultKind, Outbox, Side, SubAccount, WorkerName};
 
@@ -35,7 +37,7 @@ impl Login {
 }
 
 /// One worker of the miner.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Worker {
     pub(crate) name: WorkerName,
     /// JSON text of the password; empty if none was given.
@@ -44,6 +46,17 @@ pub(crate) struct Worker {
     pub(crate) waiting: Option<Raw>,
     /// A pool has accepted it.
     pub(crate) accepted: bool,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the password: what is printed may be logged.
+        f.debug_struct("Worker")
+            .field("name", &self.name)
+            .field("waiting", &self.waiting)
+            .field("accepted", &self.accepted)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a name is not taken, with the codes of the Go original.
@@ -163,9 +176,16 @@ impl BitcoinSession {
         });
     }
 
-    /// Forgets who the miner is; it may log in anew.
-    pub(crate) fn forget_login(&mut self) {
-        self.state.workers = Vec::new();
+    /// Forgets who the miner is; it may log in anew. Further workers that wait are refused.
+    pub(crate) fn forget_login(&mut self, out: &mut Outbox) {
+        for worker in std::mem::take(&mut self.state.workers) {
+            let waiting = worker.waiting.filter(|id| !id.is_empty());
+            if let Some(id) = waiting {
+                out.send_with(Side::Downstream, |arena| {
+                    write_error(arena, &id.0, 24, "Unauthorized worker");
+                });
+            }
+        }
         self.state.canonical = None;
         self.state.coin = None;
     }

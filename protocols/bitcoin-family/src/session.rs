@@ -41,8 +41,8 @@ pub(crate) struct State {
     /// A session without a miner, which looks at one pool and ends.
     pub(crate) probe: bool,
     pub(crate) short_id: u32,
-    /// The session id told to the miner, in hex.
-    pub(crate) session_id: Box<str>,
+    /// The session id told to the miner.
+    pub(crate) entropy: [u8; 16],
     pub(crate) agent: Agent,
     /// The extranonce told, once there is one.
     pub(crate) own: Option<Own>,
@@ -84,13 +84,20 @@ pub(crate) struct Suggestion {
     pub(crate) params: Raw,
 }
 
+impl State {
+    /// The session id told to the miner, in hex.
+    pub(crate) fn session_id(&self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.entropy))
+    }
+}
+
 impl BitcoinSession {
     pub(crate) fn open(seat: Seat<'_>) -> Self {
         let session = seat.session();
         let state = State {
             probe: matches!(seat, Seat::Probe(_)),
             short_id: session.short_id,
-            session_id: session.entropy.iter().map(|byte| format!("{byte:02x}")).collect(),
+            entropy: session.entropy,
             agent: Agent::Silent,
             own: None,
             subscribed: false,
@@ -285,7 +292,7 @@ impl DialectSession for BitcoinSession {
         if let Agent::Named(agent) = &state.agent {
             field("agent", format_args!("{agent}"));
         }
-        field("session_id", format_args!("{}", state.session_id));
+        field("session_id", format_args!("{}", state.session_id()));
         if let Some(own) = state.own {
             let mut hex = Vec::new();
             own.write_hex(&mut hex);
@@ -305,10 +312,31 @@ impl DialectSession for BitcoinSession {
             if let Some(rung) = leg.rung(own) {
                 field("rung", format_args!("{}", rung.label()));
             }
-            if let Some(difficulty) = leg.difficulty.or(leg.job_difficulty) {
+            if let Some(difficulty) = leg.difficulty_in_force() {
                 field("difficulty", format_args!("{difficulty}"));
             }
             field("outstanding", format_args!("{}", leg.outstanding.len()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        // One session, one leg, one worker, its name and password, an agent and a fact: what a miner
+        // that mines takes besides the job line, which sessions share.
+        let all = size_of::<BitcoinSession>()
+            + size_of::<Leg>()
+            + size_of::<Worker>()
+            + size_of::<Known>()
+            + "alice.rig-0001".len()
+            + 2 * size_of::<usize>()
+            + "\"x\"".len()
+            + "cgminer/4.11.1".len();
+
+        assert!(all <= 600, "{all} bytes");
     }
 }

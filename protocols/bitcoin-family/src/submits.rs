@@ -15,10 +15,10 @@ use crate::names::{clean, split};
 use crate::profile::PoolTerms;
 use crate::session::BitcoinSession;
 
-/// The parameters of a share, as the miner wrote them: the texts without their quotes.
+/// The parameters of a share.
 struct Share<'a> {
-    user: &'a [u8],
-    job_id: &'a [u8],
+    user: Cow<'a, str>,
+    job_id: Cow<'a, str>,
     extranonce2: &'a [u8],
     /// Time, nonce and whatever follows.
     rest: [Option<&'a [u8]>; 4],
@@ -27,13 +27,15 @@ struct Share<'a> {
 impl<'a> Share<'a> {
     fn read(params: &'a [u8]) -> Option<Self> {
         let mut parts = elements(params);
+        // Some miners write a slash in a name as `\/`.
+        let (user, job_id) = (text(parts.next()?)?, text(parts.next()?)?);
         let mut next = || string(parts.next()?);
-        let (user, job_id, extranonce2) = (next()?, next()?, next()?);
+        let extranonce2 = next()?;
         let rest = [next(), next(), next(), next()];
         let is_whole = matches!(rest, [Some(_), Some(_), ..]);
         // Whatever a pool's parser would choke on shall not reach it.
         let is_printable = |field: &&[u8]| field.iter().all(|byte| matches!(byte, b' '..=b'~'));
-        let is_sound = [job_id].iter().chain(rest.iter().flatten()).all(is_printable);
+        let is_sound = rest.iter().flatten().all(is_printable);
         (is_whole && is_sound).then_some(Self { user, job_id, extranonce2, rest })
     }
 }
@@ -64,13 +66,13 @@ impl BitcoinSession {
             return self.deny(id, 27, "Illegal params", out);
         };
         let Self { state, .. } = self;
-        let issuer = split_tag(share.job_id).and_then(|(tag, job_id)| {
+        let issuer = split_tag(&share.job_id).and_then(|(tag, job_id)| {
             state.legs.iter_mut().find_map(|leg| Some((*leg.epoch(tag)?, job_id, leg)))
         });
         let Some((epoch, job_id, leg)) = issuer else {
             return self.submit_without_leg(id, out);
         };
-        let Some(name) = name_at(&state.workers, leg, share.user) else {
+        let Some(name) = name_at(&state.workers, leg, &share.user) else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 24, "Unauthorized worker", out);
         };
@@ -84,9 +86,9 @@ impl BitcoinSession {
         write_string(&mut start, &name);
         Self::ask(leg, Ask::Share, id, "mining.submit", out, |arena| {
             arena.extend_from_slice(&start);
+            arena.push(b',');
+            write_string(arena, job_id);
             arena.extend_from_slice(b",\"");
-            arena.extend_from_slice(job_id);
-            arena.extend_from_slice(b"\",\"");
             epoch.theirs.write_prefix(own, arena);
             arena.extend_from_slice(share.extranonce2);
             arena.push(b'"');
@@ -217,14 +219,14 @@ impl BitcoinSession {
 
 /// The name that a share goes up under: the worker's at this pool. A worker that never logged in but
 /// is of the session's own sub-account keeps its name, and the pool says what it thinks of it.
-fn name_at<'a>(workers: &'a [Worker], leg: &'a Leg, user: &'a [u8]) -> Option<Cow<'a, str>> {
-    let at = workers.iter().position(|worker| worker.name.as_str().as_bytes() == user);
-    let cleaned = at.is_none().then(|| clean(&String::from_utf8_lossy(user)));
+fn name_at<'a>(workers: &'a [Worker], leg: &'a Leg, user: &str) -> Option<Cow<'a, str>> {
+    let at = workers.iter().position(|worker| worker.name.as_str() == user);
+    let cleaned = at.is_none().then(|| clean(user));
     let at = at.or_else(|| {
         workers.iter().position(|worker| Some(worker.name.as_str()) == cleaned.as_deref())
     });
     if let Some(at) = at {
-        let renamed = leg.names.get(at).map(|name| &**name);
+        let renamed = leg.names().get(at).map(|name| &**name);
         return renamed.or(workers.get(at).map(|worker| worker.name.as_str())).map(Cow::Borrowed);
     }
     let first = workers.first()?;

@@ -17,7 +17,7 @@ impl BitcoinSession {
     /// `Input::CutOver`: everything the miner must be told goes down in one piece.
     pub(crate) fn cut_over(&mut self, now: Millis, leg_id: LegId, out: &mut Outbox) {
         let Some(leg) = self.leg(leg_id) else { return };
-        let welcome = leg.welcome.take();
+        let welcome = leg.take_welcome();
         let returns = std::mem::replace(&mut leg.flags.served, true);
         leg.flags.announced = false;
         if returns {
@@ -86,8 +86,8 @@ impl BitcoinSession {
             out.send_with(Side::Downstream, |arena| {
                 notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
             });
-            if let Some(difficulty) = latest.filter(|_| latest != in_force) {
-                out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
+            if latest > 0.0 && Some(latest) != in_force {
+                out.send_with(Side::Downstream, |arena| write_difficulty(arena, latest));
             }
         }
     }
@@ -131,13 +131,13 @@ impl BitcoinSession {
             }
             Refusal::NoSuchCoin => (301, "Stratum Server Not Found"),
             Refusal::NoPool => (302, "Connect Stratum Server Failed"),
-            _ => (20, "The switcher takes no more miners at the moment"),
+            _ => (20, "Not possible at the moment, try again later"),
         };
         let mut error = format!("[{code},").into_bytes();
         write_string(&mut error, why);
         error.extend_from_slice(b",null]");
         self.answer_login(b"null", &error, Login::None, out);
-        self.forget_login();
+        self.forget_login(out);
         out.push(Action::Close { why: refusal.label().into() });
     }
 }

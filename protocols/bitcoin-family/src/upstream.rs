@@ -10,7 +10,7 @@ use switcher_plugin::{
 
 use crate::extranonce::Theirs;
 use crate::jobs::{Changes, Notify};
-use crate::leg::{Ask, Epoch};
+use crate::leg::{Ask, Epoch, Leg};
 use crate::login::Login;
 use crate::profile::OWN_AGENT;
 use crate::raw::Line;
@@ -75,6 +75,7 @@ impl BitcoinSession {
             Ask::Configure => {
                 let mask = message.result.map_or(0, granted_mask);
                 self.mask_granted(leg, mask, out);
+                self.ready_if_complete(now, leg, out);
                 Ok(())
             }
             Ask::Subscribe => {
@@ -174,13 +175,16 @@ impl BitcoinSession {
         out: &mut Outbox,
     ) -> bool {
         let Some(notify) = Notify::read(params) else { return false };
-        let next = self.leg(leg_id).and_then(|leg| leg.next.take());
+        let next = self.leg(leg_id).and_then(Leg::take_next);
         let epoch = next.map(|theirs| Epoch { tag: self.new_tag(), theirs });
         let may_push = self.state.active == Some(leg_id) && self.may_push();
         let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return true };
         if leg.flags.unfit {
             return true;
+        }
+        if leg.job.is_none() {
+            leg.patient_since = now;
         }
         if let Some(epoch) = epoch {
             leg.start_epoch(epoch);
@@ -212,7 +216,7 @@ impl BitcoinSession {
         };
         let may_push = self.state.active == Some(leg_id) && self.may_push();
         let Some(leg) = self.leg(leg_id) else { return true };
-        leg.difficulty = Some(difficulty);
+        leg.difficulty = difficulty;
         if may_push {
             out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
         } else {
@@ -226,13 +230,12 @@ impl BitcoinSession {
     fn extranonce(&mut self, leg_id: LegId, params: &[u8], out: &mut Outbox) -> bool {
         let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return true };
-        let Some(epoch) = leg.epoch else { return true };
-        let before = leg.next.unwrap_or(epoch.theirs);
+        let Some(before) = leg.latest_theirs() else { return true };
         let Some(theirs) = Theirs::of_set_extranonce(params, before) else { return false };
         match theirs.rung(own) {
             Ok(_) => {
                 leg.flags.unfit = false;
-                leg.next = Some(theirs);
+                leg.rare().next = Some(theirs);
             }
             // It was said once; a pool that repeats itself changes nothing.
             Err(_) if leg.flags.unfit => {}

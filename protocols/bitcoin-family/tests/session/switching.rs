@@ -49,6 +49,43 @@ fn a_pool_that_sets_no_difficulty_is_waited_for_two_seconds() {
 }
 
 #[test]
+fn more_jobs_do_not_make_the_wait_for_a_difficulty_longer() {
+    let mut world = World::mining();
+    world.leg_up(2, &Value::Null);
+    world.serve(2, "eeff", 8);
+    world.pool(2, &job("k1"));
+
+    world.now = Millis(1_001_500);
+    world.pool(2, &job("k2"));
+    world.now = Millis(1_002_000);
+
+    assert!(world.input(Input::Wake).contains(&"ready 2 fold".to_owned()));
+}
+
+#[test]
+fn a_later_leg_waits_for_the_answer_to_configure_for_a_while() {
+    let mut world = World::new();
+    world.miner(r#"{"id":0,"method":"mining.configure","params":[["version-rolling"],{}]}"#);
+    world.subscribe_and_authorize("unheard-of");
+    let granted = r#"{"id":1,"result":{"version-rolling":true,"version-rolling.mask":"1fffe000"},"error":null}"#;
+    for leg in [1, 2] {
+        world.leg_up(leg, &Value::Null);
+        if leg == 1 {
+            world.pool(1, granted);
+        }
+        world.pool(leg, r#"{"id":2,"result":[[],"eeff",8],"error":null}"#);
+        world.pool(leg, r#"{"id":3,"result":true,"error":null}"#);
+        if leg == 1 {
+            world.cut_over(1);
+        }
+    }
+    world.pool(2, r#"{"id":null,"method":"mining.set_difficulty","params":[512]}"#);
+
+    assert_eq!(world.pool(2, &job("k1")), ["wake 1002000"]);
+    assert!(world.pool(2, granted).contains(&"ready 2 fold".to_owned()));
+}
+
+#[test]
 fn the_cut_is_one_piece_with_difficulty_then_a_clean_job_then_a_later_difficulty() {
     let mut world = World::mining();
     world.prepare(2, "eeff", 512, "k1");

@@ -250,7 +250,8 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
                 }
                 asked.push(text);
             }
-            other => asked.push(format!("{other:?}")),
+            // What the engine is told for its own books is not looked at here.
+            _ => {}
         }
     }
     if let Err(fault) = outcome {
