@@ -204,7 +204,7 @@ impl Life {
         };
         let control = Control { stop: stopped, started: Some(started) };
         let thread = std::thread::spawn(move || {
-            run(setup, state, control).unwrap_or_else(|error| panic!("the switcher: {error}"))
+            run(setup, state, control).expect("the settings of the test are right")
         });
         (Run { stop, thread }, place)
     }
@@ -323,7 +323,7 @@ impl Switcher {
     pub async fn api(&self, path: &str) -> Value {
         let (code, body) = self.get(path).await;
         assert_eq!(code, 200, "{path}: {body}");
-        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+        serde_json::from_str(&body).expect("the API answers in JSON")
     }
 
     /// The value of a metric, all its labels summed; 0 if there is none.

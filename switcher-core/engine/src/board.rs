@@ -228,12 +228,20 @@ impl Board {
             }
             _ => return,
         };
-        let is_news = {
+        let news = {
             let mut inner = self.lock();
             let entry = inner.entries.entry(sub_account.clone()).or_default();
-            entry.hear(source, word)
+            entry.hear(source, word).then(|| entry.view(sub_account.clone()))
         };
-        if is_news {
+        if let Some(now) = news {
+            tracing::info!(
+                sub_account = sub_account.as_str(),
+                coin = now.coin.as_ref().map(Coin::as_str),
+                standing = now.standing,
+                origin = now.origin.as_deref(),
+                sessions = now.sessions,
+                "assignment changed"
+            );
             (self.news)(&sub_account);
         }
     }

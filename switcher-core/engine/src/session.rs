@@ -64,7 +64,7 @@ impl Session {
         Self {
             id,
             stage: Stage::Greeting { opened: clock::now() },
-            io: SessionIo { listener, peer, down: Pipe::new(stream), legs: Vec::new() },
+            io: SessionIo { listener, peer, down: Pipe::new(stream), legs: Vec::new(), permits: 0 },
             ending: None,
             why: None,
         }

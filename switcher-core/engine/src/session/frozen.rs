@@ -141,7 +141,7 @@ impl Session {
             .ok_or(ThawError::Listener(data.listener))?;
         let mut sockets = sockets.into_iter();
         let down = put_together(sockets.next(), data.down)?;
-        let mut io = SessionIo { listener, peer: data.peer, down, legs: Vec::new() };
+        let mut io = SessionIo { listener, peer: data.peer, down, legs: Vec::new(), permits: 0 };
         let (dialect, saved, legs) = match data.stage {
             FrozenStage::Greeting { opened } => {
                 let stage = Stage::Greeting { opened };
@@ -171,20 +171,14 @@ impl Session {
         let machine = Machine::resume(*saved, protocol, standing, plan);
         for ((id, residue), leg) in legs.into_iter().zip(machine.legs()) {
             let pipe = put_together(sockets.next(), residue)?;
-            let extra = !io.legs.is_empty();
-            if extra {
+            if !io.legs.is_empty() {
                 shard.budget.force_leg();
+                io.permits += 1;
             }
             if let Some(pool) = leg.pool {
                 shard.counters.pool(pool).legs.add(1);
             }
-            io.legs.push(LegIo {
-                id,
-                pool: leg.pool,
-                state: LegState::Up(pipe),
-                admitted: false,
-                extra,
-            });
+            io.legs.push(LegIo { id, pool: leg.pool, state: LegState::Up(pipe), admitted: false });
         }
         if let Some(pool) = machine.active().and_then(|leg| leg.pool) {
             shard.counters.pool(pool).active.add(1);

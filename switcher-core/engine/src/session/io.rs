@@ -26,6 +26,8 @@ pub(crate) struct SessionIo {
     pub(crate) peer: SocketAddr,
     pub(crate) down: Pipe,
     pub(crate) legs: Vec<LegIo>,
+    /// Descriptor permits held for legs beyond the session's own one, whichever that is.
+    pub(crate) permits: usize,
 }
 
 /// The socket of a leg, and what it holds of the shard's.
@@ -36,8 +38,6 @@ pub(crate) struct LegIo {
     pub(crate) state: LegState,
     /// It holds a place among the pool's legs in flight.
     pub(crate) admitted: bool,
-    /// It holds a descriptor permit beyond the session's own.
-    pub(crate) extra: bool,
 }
 
 pub(crate) enum LegState {
@@ -184,6 +184,10 @@ impl SessionIo {
                 pipe.reset_on_close();
             }
         }
+        while self.permits > self.legs.len().saturating_sub(1) {
+            self.permits -= 1;
+            shard.budget.return_leg();
+        }
     }
 }
 
@@ -196,9 +200,6 @@ impl LegIo {
                 shard.pools.borrow_mut().leave(pool, (key, session, self.id), self.admitted);
                 shard.admit(pool);
             }
-        }
-        if self.extra {
-            shard.budget.return_leg();
         }
     }
 }
@@ -252,12 +253,11 @@ impl Host for IoHost<'_> {
 
     fn dial(&mut self, leg: LegId, wish: &DialWish<'_>) {
         let extra = wish.extra;
-        let mut new =
-            LegIo { id: leg, pool: None, state: LegState::Queued, admitted: false, extra: false };
+        let mut new = LegIo { id: leg, pool: None, state: LegState::Queued, admitted: false };
         if extra && !self.shard.budget.take_leg() {
             new.state = LegState::Failed(try_later(self.now));
         } else {
-            new.extra = extra;
+            self.io.permits += usize::from(extra);
             let caller = (self.key, self.id, leg);
             let sub_account = self.sub_account();
             let mut pools = self.shard.pools.borrow_mut();
@@ -324,13 +324,25 @@ impl Host for IoHost<'_> {
             Event::CannotMove(why) => {
                 tracing::warn!(session = %self.id, why, "session cannot follow its assignment");
             }
-            Event::CutOver { from, pool, coin, rung, took } => tracing::debug!(
+            Event::CutOver { from: Some((_, before)), pool, coin, rung, took }
+                if before != coin =>
+            {
+                tracing::info!(
+                    session = %self.id,
+                    from = before.as_str(),
+                    coin = coin.as_str(),
+                    pool = plan.pool(pool).name,
+                    rung = rung.label(),
+                    took_ms = took,
+                    "switched"
+                );
+            }
+            Event::CutOver { pool, coin, rung, took, .. } => tracing::debug!(
                 session = %self.id,
                 coin = coin.as_str(),
                 pool = plan.pool(pool).name,
                 rung = rung.label(),
                 took_ms = took,
-                from = from.map(|(_, coin)| coin.as_str()),
                 "cut over"
             ),
             Event::Refused(refusal) => {
