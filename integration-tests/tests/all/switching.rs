@@ -29,7 +29,7 @@ async fn pools(size_a: usize, size_b: usize) -> (Pool, Pool) {
 }
 
 async fn patiently(what: &str, condition: impl FnMut() -> bool) {
-    eventually_within(what, Duration::from_secs(60), condition).await;
+    eventually_within(what, Duration::from_mins(1), condition).await;
 }
 
 /// Two hundred miners, twenty switches, shares all the time.
