@@ -499,3 +499,23 @@ pub(crate) fn count_event(shard: &Shard, event: &Event<'_>) {
 pub(crate) fn try_later(now: Millis) -> DialError {
     DialError::NoneBefore(now.plus(200))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every idle session costs besides its dialect's state, its task and its sockets. A
+    /// growth here is multiplied by ten thousand.
+    #[test]
+    fn the_fixed_parts_of_a_session_stay_small() {
+        let sizes = [
+            ("session", size_of::<Session>()),
+            ("machine", size_of::<Machine>()),
+            ("leg", size_of::<machine::Leg>()),
+            ("socket of a leg", size_of::<LegIo>()),
+        ];
+        let sum: usize = sizes.iter().map(|(_, size)| size).sum();
+
+        assert!(sum <= 850, "{sum} bytes: {sizes:?}");
+    }
+}

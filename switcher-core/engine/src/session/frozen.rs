@@ -178,6 +178,7 @@ impl Session {
             if let Some(pool) = leg.pool {
                 shard.counters.pool(pool).legs.add(1);
             }
+            io.legs.reserve_exact(1);
             io.legs.push(LegIo { id, pool: leg.pool, state: LegState::Up(pipe), admitted: false });
         }
         if let Some(pool) = machine.active().and_then(|leg| leg.pool) {

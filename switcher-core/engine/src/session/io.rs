@@ -175,6 +175,7 @@ impl SessionIo {
     ) {
         let Some(at) = self.legs.iter().position(|leg| leg.id == id) else { return };
         let leg = self.legs.remove(at);
+        self.legs.shrink_to_fit();
         leg.leave(shard, key, session);
         if let LegState::Up(pipe) = &leg.state {
             if let Some(pool) = leg.pool {
@@ -270,6 +271,8 @@ impl Host for IoHost<'_> {
             }
         }
         let pool = new.pool;
+        // As in the machine: room for one, not for four.
+        self.io.legs.reserve_exact(1);
         self.io.legs.push(new);
         if let Some(pool) = pool {
             self.shard.admit(pool);

@@ -224,5 +224,6 @@ impl Machine {
             self.active = None;
         }
         self.legs.retain(|leg| leg.id != id);
+        self.legs.shrink_to_fit();
     }
 }

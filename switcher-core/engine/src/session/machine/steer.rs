@@ -143,6 +143,8 @@ impl Machine {
         };
         let extra = !self.legs.is_empty();
         let better_than = if better { self.active().and_then(|leg| leg.pool) } else { None };
+        // Nearly all sessions have one leg nearly always; room for four would cost memory in each.
+        self.legs.reserve_exact(1);
         self.legs.push(Leg::new(id, coin.clone(), form, cx.now));
         let except = std::mem::take(&mut self.retry.except);
         cx.host.dial(id, &DialWish { coin, except: &except, exactly, better_than, extra });
