@@ -240,7 +240,6 @@ fn switcher_config(listen: SocketAddr, pools: &[SocketAddr], coin_file: &Path) -
         "probe = false\n\
          [[listeners]]\nlisten = \"{listen}\"\n\
          [sources.file]\npath = \"{}\"\n\
-         [limits]\nswitch_descriptors = 6000\n\
          [admin]\nenabled = false\n\
          [log]\nfilter = \"warn\"\n",
         coin_file.display()

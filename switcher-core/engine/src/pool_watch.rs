@@ -13,6 +13,12 @@ use crate::clock;
 use crate::ids::Ids;
 use crate::plan::{Plan, PoolId, PoolPlan};
 
+/// A start waits at most so long for names to be resolved.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Pause between tries while a pool has no address at all.
+const LACKING_PAUSE: Duration = Duration::from_secs(3);
+
 /// A probe is over after so long, whatever it has learnt.
 const PROBE_TIME: Duration = Duration::from_secs(10);
 
@@ -22,11 +28,26 @@ const PROBE_AGAIN: Duration = Duration::from_mins(10);
 /// Bytes of a probed pool's answers that are looked at.
 const PROBE_BYTES: usize = 64 * 1024;
 
-/// Resolves the names of all pools once.
-pub(crate) async fn resolve_all(plan: &Plan) {
-    for pool in plan.pools.iter().filter(|pool| pool.has_name()) {
-        resolve(pool).await;
+/// Resolves the names of all pools, for as long as a start may wait for it.
+pub(crate) async fn resolve_first(plan: &Arc<Plan>) {
+    let all = resolve_all(Arc::clone(plan));
+    if tokio::time::timeout(RESOLVE_PATIENCE, all).await.is_err() {
+        tracing::warn!("the resolver is slow; starting without the names it still looks for");
     }
+}
+
+/// Resolves the names of all pools at once.
+async fn resolve_all(plan: Arc<Plan>) {
+    let mut lookups = tokio::task::JoinSet::new();
+    for (at, _) in plan.pools.iter().enumerate().filter(|(_, pool)| pool.has_name()) {
+        let plan = Arc::clone(&plan);
+        lookups.spawn(async move {
+            if let Some(pool) = plan.pools.get(at) {
+                resolve(pool).await;
+            }
+        });
+    }
+    while lookups.join_next().await.is_some() {}
 }
 
 /// Resolves them again and again. Addresses stand while the resolver is in trouble.
@@ -35,8 +56,11 @@ pub(crate) async fn keep_resolving(plan: Arc<Plan>) {
         return;
     }
     loop {
-        tokio::time::sleep(plan.timing.resolve).await;
-        resolve_all(&plan).await;
+        let lacks_one = plan.pools.iter().any(|pool| pool.addresses().is_empty());
+        let pause =
+            if lacks_one { plan.timing.resolve.min(LACKING_PAUSE) } else { plan.timing.resolve };
+        tokio::time::sleep(pause).await;
+        resolve_all(Arc::clone(&plan)).await;
     }
 }
 

@@ -138,7 +138,7 @@ impl Engine {
             self.budget.add_session();
             self.shards.resume(session);
         }
-        pool_watch::resolve_all(&self.plan).await;
+        pool_watch::resolve_first(&self.plan).await;
         let resolver = tokio::spawn(pool_watch::keep_resolving(Arc::clone(&self.plan)));
         let prober = tokio::spawn(pool_watch::probe_unknown(
             Arc::clone(&self.plan),
