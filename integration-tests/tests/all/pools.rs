@@ -1,10 +1,11 @@
 //! Pools that fail, lie and fall silent: the miner stays, and goes on at the next pool.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use stratum_peers::pool::{Answers, FirstJob, Quirk};
 use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig, eventually, never_within};
+use switcher_core::settings::Pacing;
 
 use crate::support::{
     alice, has_noticed_nothing, is_in_order, one_coin, one_coin_with, plain, shares_at,
@@ -318,4 +319,36 @@ async fn pools_that_echo_are_served_by_rung_echo() {
     has_noticed_nothing(&miner);
     assert_eq!(switcher.metric(r#"switcher_cut_overs_total{rung="echo"}"#).await, 2.0);
     assert_eq!(one.report().violations, [] as [String; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_that_wait_for_their_turn_to_dial_are_not_let_go() {
+    let pool = Pool::start(plain("pool")).await;
+    let switcher = one_coin_with(&[&pool], |config| {
+        config.with(|settings| {
+            settings.timing.hold = Duration::from_secs(1);
+            for coin in settings.coins.values_mut() {
+                for pool in &mut coin.pools {
+                    pool.pacing = Pacing { dials_per_second: 10, in_flight: 4 };
+                }
+            }
+        })
+    })
+    .await;
+    let begin = Instant::now();
+    let mut miners = Vec::new();
+    for _ in 0..40 {
+        miners.push(alice(&switcher).await);
+    }
+
+    eventually("all have got their turn", || {
+        miners.iter().all(|miner| miner.report().accepted > 0)
+    })
+    .await;
+
+    // 40 dials at 10 a second.
+    assert!(begin.elapsed() > Duration::from_secs(3), "{:?}", begin.elapsed());
+    for miner in &miners {
+        has_noticed_nothing(miner);
+    }
 }

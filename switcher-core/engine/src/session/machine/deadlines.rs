@@ -76,7 +76,10 @@ impl Machine {
         if self.waiting.is_some_and(|since| cx.now.since(since) >= millis(timing.assignment)) {
             self.refuse(Refusal::NoAssignment, cx);
         }
-        if self.poolless.is_some_and(|since| cx.now.since(since) >= millis(timing.hold)) {
+        let is_overdue =
+            self.poolless.is_some_and(|since| cx.now.since(since) >= millis(timing.hold));
+        // Who waits for its turn to dial, or is in a handshake, has a pool in sight.
+        if is_overdue && self.pending().is_none() {
             // With a reset the miner goes to its own backup pool at once.
             self.close("no pool could be reached", true);
         }
