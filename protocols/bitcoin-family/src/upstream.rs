@@ -243,7 +243,7 @@ impl BitcoinSession {
                 leg.flags.unfit = true;
                 if !leg.flags.served {
                     self.refuse_leg(leg_id, Retry::Permanent, &why, out);
-                } else if self.state.active == Some(leg_id) {
+                } else {
                     out.push(Action::ReplaceLeg { leg: leg_id, why: why.into(), hint: None });
                 }
             }
@@ -264,11 +264,6 @@ impl BitcoinSession {
 
     /// `client.reconnect`: the miner would leave us, so the leg moves instead.
     fn reconnect(&mut self, leg_id: LegId, params: &[u8], out: &mut Outbox) {
-        let is_active = self.state.active == Some(leg_id);
-        let Some(leg) = self.leg(leg_id) else { return };
-        if leg.flags.served && !is_active {
-            return;
-        }
         let mut parts = elements(params);
         let host = parts.next().and_then(text).filter(|host| !host.is_empty());
         let port = parts.next().and_then(unsigned).and_then(|port| u16::try_from(port).ok());

@@ -55,7 +55,7 @@ pub enum Action {
         why: Box<str>,
     },
     /// Replace this leg by a new one to the same coin (make before break), as its pool asked for
-    /// it or it can no longer serve the miner.
+    /// it or it can no longer serve the miner. A leg that was left is not returned to.
     ReplaceLeg {
         /// The leg.
         leg: LegId,

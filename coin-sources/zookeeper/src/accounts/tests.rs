@@ -1,3 +1,5 @@
+//! What is said about accounts as their nodes come, change and go. The ensemble is a fake.
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

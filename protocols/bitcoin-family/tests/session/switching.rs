@@ -131,11 +131,26 @@ fn nothing_of_the_leg_that_was_left_reaches_the_miner() {
         r#"{"id":null,"method":"mining.set_extranonce","params":["ffee",8]}"#,
         &job("j3"),
         r#"{"id":null,"method":"client.show_message","params":["hello"]}"#,
-        r#"{"id":null,"method":"client.reconnect","params":[]}"#,
     ] {
         assert!(world.pool(1, line).is_empty(), "{line}");
     }
     assert_eq!(world.pool(2, &job("k2")), [job_below("01k2", INSERT2, "5cb6dda8", false)]);
+}
+
+#[test]
+fn a_leg_that_was_left_and_can_serve_no_longer_is_not_returned_to() {
+    for line in [
+        r#"{"id":null,"method":"mining.set_extranonce","params":["ffee",2]}"#,
+        r#"{"id":null,"method":"client.reconnect","params":[]}"#,
+    ] {
+        let mut world = World::mining();
+        world.prepare(2, "eeff", 512, "k1");
+        world.cut_over(2);
+
+        let asked = world.pool(1, line);
+
+        assert!(asked.len() == 1 && asked[0].starts_with("replace 1 "), "{asked:?}");
+    }
 }
 
 #[test]

@@ -421,6 +421,10 @@ impl Machine {
                 // an operator has approved.
                 if let Some(leg) = self.leg_mut(leg) {
                     leg.replace = true;
+                    if leg.role == Role::Lingering {
+                        // It is not returned to; nothing else follows.
+                        return;
+                    }
                     // A pool that asks again and again is not dialled at the speed of the wire.
                     let not_before = leg.since.plus(legs::YOUNG_MS);
                     self.retry.at = self.retry.at.max(not_before);

@@ -9,6 +9,9 @@ use crate::plan::PoolId;
 /// A leg that is lost or replaced before it has served for so long counts as a failure.
 pub(super) const YOUNG_MS: u64 = 10_000;
 
+/// Longest pause before the next try while the miner has no leg that serves it.
+const POOLLESS_PAUSE_MS: u64 = 5_000;
+
 /// What a leg is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,6 +151,10 @@ impl Machine {
         match error {
             DialError::Pool => self.retry.at = cx.now,
             DialError::NoneBefore(at) => {
+                if self.active.is_none() {
+                    // Why a pool could not serve the miner may be over, and the others are down.
+                    self.retry.except.clear();
+                }
                 self.retry.form = None;
                 self.retry.at = (*at).max(cx.now.plus(1));
                 self.nowhere_to_go(cx);
@@ -155,7 +162,7 @@ impl Machine {
             DialError::NoneLeft => {
                 self.retry.form = None;
                 self.retry.except.clear();
-                self.retry.at = cx.now.plus(clock::millis(cx.plan.timing.retry_max));
+                self.retry.at = cx.now.plus(self.bounded(clock::millis(cx.plan.timing.retry_max)));
                 self.nowhere_to_go(cx);
             }
         }
@@ -212,11 +219,15 @@ impl Machine {
         let pause = clock::millis(timing.retry_min)
             .saturating_mul(1 << self.retry.failures.min(16))
             .min(clock::millis(timing.retry_max));
-        // A miner without a pool must not wait behind the pause of a lost handshake for long.
-        let pause = if self.active.is_none() { pause.min(5_000) } else { pause };
         self.retry.failures += 1;
         self.retry.form = None;
-        self.retry.at = cx.now.plus(pause);
+        self.retry.at = cx.now.plus(self.bounded(pause));
+    }
+
+    /// A miner without a pool must not wait for long: what stood in the way may be over, and it is
+    /// held for a limited time only.
+    fn bounded(&self, pause: u64) -> u64 {
+        if self.active.is_none() { pause.min(POOLLESS_PAUSE_MS) } else { pause }
     }
 
     fn remove(&mut self, id: LegId) {

@@ -181,8 +181,14 @@ impl Machine {
             Known::Unknown if newcomer => self.refuse(Refusal::UnknownSubAccount, cx),
             Known::RegistrationRefused if newcomer => self.refuse(Refusal::NotRegistered, cx),
             // Absence moves nobody, and who waits goes on waiting.
-            Known::Registering => self.waiting = Some(cx.now.plus(REGISTRATION_MS)),
-            Known::Default(_) | Known::Nothing | Known::RegistrationRefused | Known::Unknown => {}
+            Known::Registering if newcomer => {
+                self.waiting = Some(cx.now.plus(REGISTRATION_MS));
+            }
+            Known::Default(_)
+            | Known::Nothing
+            | Known::Registering
+            | Known::RegistrationRefused
+            | Known::Unknown => {}
         }
     }
 
