@@ -59,10 +59,11 @@ impl ListenerTerms {
             let Ok(terms) = PoolTerms::read(&pool.profile) else { continue };
             let fact = pool.fact.as_deref().and_then(Fact::read);
             let learnt = fact.map(|fact| fact.extranonce2_size);
+            let is_echo = terms.echo || fact.is_some_and(|fact| terms.detect && fact.echo);
             // A pool nothing is known about counts as one with 4, the smallest common size.
-            let guess = if terms.echo { 8 } else { 4 };
+            let guess = if is_echo { 8 } else { 4 };
             let size = learnt.or(terms.extranonce2_size).unwrap_or(guess);
-            all_echo &= terms.echo && echo_size.is_none_or(|other| other == size);
+            all_echo &= is_echo && echo_size.is_none_or(|other| other == size);
             echo_size = Some(size);
             if size >= 4 {
                 smallest = Some(smallest.map_or(size, |least: u8| least.min(size)));
