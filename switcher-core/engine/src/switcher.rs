@@ -209,15 +209,19 @@ impl Engine {
 
     /// Waits for a source to give this switcher its number, or for the end.
     async fn await_number(&self, stop: &mut watch::Receiver<Option<Stop>>) {
-        let mut numbered = Box::pin(self.board.numbered());
-        if tokio::time::timeout(NUMBER_PATIENCE, &mut numbered).await.is_err() {
+        let tell = async {
+            tokio::time::sleep(NUMBER_PATIENCE).await;
             tracing::warn!(
                 "no coin source has given this switcher its number yet; miners wait for it"
             );
-        }
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            () = numbered => tracing::info!(number = self.board.server_id(), "number in the fleet"),
+            () = self.board.numbered() => {
+                tracing::info!(number = self.board.server_id(), "number in the fleet");
+            }
             _ = stop.wait_for(Option::is_some) => {}
+            () = tell => {}
         }
     }
 
