@@ -92,6 +92,8 @@ pub struct ZookeeperSource {
     pub reads_at_once: usize,
     /// Coins of departed sub-accounts that are kept.
     pub remembered: usize,
+    /// The number of this switcher if it is not taken, 0 if it has none.
+    pub number: u8,
     /// How a number is taken, if one is.
     pub server_id: Option<ZookeeperNumber>,
     /// How sub-accounts are registered, if they are.

@@ -131,6 +131,7 @@ fn zookeeper_source(
         watch_dir: source.watch_dir,
         index_dir: source.index_dir,
         case_insensitive: source.case_insensitive,
+        number: source.number,
         server_id: source.server_id.map(|number| ServerIdSettings {
             dir: number.dir,
             preferred: number.preferred,

@@ -1,7 +1,9 @@
 //! What the pools of an original's configuration may be, and what each is told of its miners.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use stratum_peers::{Pool, eventually};
+use stratum_peers::{Miner, MinerConfig, Pool, eventually};
 
 use crate::world::{
     World, has_noticed_nothing, have_nothing_to_complain, node, ordinary, shares_at, sserver,
@@ -89,6 +91,7 @@ async fn a_pool_that_cannot_be_reached_is_told_with_the_originals_code() {
 
     assert!(refusal.ends_with(r#""error":[302,"Connect Stratum Server Failed",1]}"#), "{refusal}");
     pool.restart().await;
-    let miner = switcher.miner("alice.rig1").await;
+    let config = MinerConfig::new("alice.rig1").reconnecting(Duration::from_millis(500));
+    let miner = Miner::connect(switcher.address, config).await;
     eventually("it is served again", || miner.report().accepted > 2).await;
 }

@@ -49,7 +49,9 @@ pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
         algorithm_pairs: root.pairs("algorithm_pairs"),
         ..Settings::default()
     };
-    let number = root.whole("server_id");
+    if let Some(number) = root.whole_if_given("server_id").filter(|number| *number > 0) {
+        settings.number = FleetNumber::Fixed(number);
+    }
     let places = reader.map(&Place::of(&["coins"]));
     settings.coins = places
         .iter()
@@ -57,7 +59,7 @@ pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
         .collect();
     settings.listeners = listeners(reader, &settings.coins, &dialects, &order);
     let sources = sources(reader, &settings, plugins);
-    settings.number = fleet_number(reader, number, &sources);
+    settings.number = fleet_number(reader, settings.number, &sources);
     settings.limits = limits(reader);
     settings.timing = timing(reader);
     settings.admin = admin(reader);
@@ -236,18 +238,16 @@ fn require_source(reader: &mut Reader, place: &Place, plugins: &[Plugin]) {
     }
 }
 
-fn fleet_number(reader: &mut Reader, number: u8, sources: &Sources) -> FleetNumber {
-    let taken = sources.zookeeper.as_ref().is_some_and(|source| source.server_id.is_some());
-    match (number, taken) {
-        (0, false) => FleetNumber::None,
-        (0, true) => FleetNumber::FromSource,
-        (number, false) => FleetNumber::Fixed(number),
-        (number, true) => {
-            let problem = "is given, and sources.zookeeper.server_id takes a number as well";
-            reader.wrong(&Place::of(&["server_id"]), problem, "give one of the two");
-            FleetNumber::Fixed(number)
-        }
+/// A number that is given must not be taken as well.
+fn fleet_number(reader: &mut Reader, given: FleetNumber, sources: &Sources) -> FleetNumber {
+    if sources.zookeeper.as_ref().is_none_or(|source| source.server_id.is_none()) {
+        return given;
     }
+    if given != FleetNumber::None {
+        let problem = "is given, and sources.zookeeper.server_id takes a number as well";
+        reader.wrong(&Place::of(&["server_id"]), problem, "give one of the two");
+    }
+    FleetNumber::FromSource
 }
 
 fn zookeeper(reader: &mut Reader, place: &Place, settings: &Settings) -> Option<ZookeeperSource> {
@@ -270,6 +270,10 @@ fn zookeeper(reader: &mut Reader, place: &Place, settings: &Settings) -> Option<
         audit: open.time("audit"),
         reads_at_once: open.whole("reads_at_once"),
         remembered: open.whole("remembered"),
+        number: match settings.number {
+            FleetNumber::Fixed(number) => number,
+            FleetNumber::None | FleetNumber::FromSource => 0,
+        },
         server_id: None,
         registration: None,
     };
