@@ -211,8 +211,9 @@ fn check(
 fn run_until_stopped(config: Config) -> anyhow::Result<Outcome> {
     // Held until the end: dropping it writes what is left.
     let _log = logging::start(&config.log)?;
-    for remark in &config.remarks {
-        warn!("{remark}");
+    if !config.remarks.is_empty() {
+        // In one event: the log would sum up several.
+        warn!("{}", config.remarks.join("; "));
     }
     match host::raise_open_files() {
         Ok(limit) => info!(limit, "open files"),

@@ -28,8 +28,14 @@ async fn unknown_accounts_and_unknown_coins_are_refused_with_the_originals_codes
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_account_is_registered_and_mines() {
+    for number in [0, 200] {
+        is_registered_and_mines(number).await;
+    }
+}
+
+async fn is_registered_and_mines(number: u8) {
     let pool = sserver("btc").await;
-    let world = registering(&pool).await;
+    let world = registering(&pool).await.with("ServerID", number);
     let switcher = world.start().await;
     let request = format!("{REQUESTS}/alice");
 

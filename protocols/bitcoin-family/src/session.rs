@@ -161,7 +161,14 @@ impl BitcoinSession {
                     let size2 = quirks.extranonce2_size.unwrap_or(size2);
                     Sizes { size1: 4, size2: size2.max(quirks.extranonce2_least) }
                 }
-                (None, None) => choose_sizes(terms.smallest, quirks),
+                (None, None) => {
+                    let mut sizes = choose_sizes(terms.smallest, quirks);
+                    // No pool has room to fold so much; one that adopts ours needs none.
+                    if terms.may_echo && quirks.extranonce2_size.is_some_and(|size| size >= 8) {
+                        sizes.size1 = 4;
+                    }
+                    sizes
+                }
             };
             Own::new(short_id, sizes)
         })
