@@ -9,9 +9,11 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use tracing::{info, warn};
 
+use crate::config::original;
 use crate::config::{Config, Inputs, Mistakes, document, load};
+use crate::go_flags::{self, GoFlags};
 use crate::plugins::{self, BUILT_IN, Make};
-use crate::{Control, Invocation, Outcome, State, host, logging, serve, signals};
+use crate::{Control, Invocation, Outcome, State, host, inherited, logging, serve, signals};
 
 /// The variable that names the file if no flag does.
 const FILE_VARIABLE: &str = "SWITCHER_CONFIG";
@@ -22,6 +24,8 @@ const FILE_VARIABLE: &str = "SWITCHER_CONFIG";
     name = "stratum-switcher",
     version,
     after_help = "Without a command it serves miners until SIGTERM or SIGINT.\n\
+                  The configuration and the flags of the Go stratumSwitcher (-config=, -log_dir=, -v, …) \
+                  are understood as well.\n\
                   Exit codes: 0 done, 1 failed while running, 2 wrong command line or \
                   configuration, 3 host too small."
 )]
@@ -63,6 +67,11 @@ enum Command {
         #[arg(long)]
         seconds: Option<u64>,
     },
+    /// Prints a configuration of the Go stratumSwitcher as one of ours.
+    MigrateConfig {
+        /// Its config.json.
+        file: PathBuf,
+    },
     /// Lists the built-in dialects and coin sources.
     Plugins,
 }
@@ -77,7 +86,14 @@ pub(crate) fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Outcome> {
-    let cli = match Cli::try_parse_from(&invocation.arguments) {
+    let (arguments, go) = match go_flags::take(&invocation.arguments) {
+        Ok(taken) => taken,
+        Err(problem) => {
+            writeln!(err, "{problem}")?;
+            return Ok(Outcome::Mistaken);
+        }
+    };
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(help) if matches!(help.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             writeln!(out, "{}", help.render().to_string().trim_end())?;
@@ -97,14 +113,31 @@ pub(crate) fn run(
             return crate::demo::run(crate::demo::Wishes { auto, limit }, out);
         }
         Some(Command::Check { host }) => {
-            return match read(cli.given, invocation) {
+            return match read(cli.given, &go, invocation) {
                 Ok(config) => check(&config, host, out, err),
                 Err(mistakes) => refuse(&mistakes, err),
             };
         }
+        Some(Command::MigrateConfig { file }) => {
+            return match original::migrate(&file) {
+                Ok(text) => {
+                    write!(out, "{text}")?;
+                    Ok(Outcome::Done)
+                }
+                Err(mistakes) => refuse(&mistakes, err),
+            };
+        }
         None => {
-            return match read(cli.given, invocation) {
-                Ok(config) => run_until_stopped(config),
+            let left = go.runtime.as_deref().map_or(0, inherited::close_all);
+            return match read(cli.given, &go, invocation) {
+                Ok(mut config) => {
+                    if left > 0 {
+                        config.remarks.push(format!(
+                            "{left} sessions of the program before this one were closed; their miners connect again"
+                        ));
+                    }
+                    run_until_stopped(config)
+                }
                 Err(mistakes) => refuse(&mistakes, err),
             };
         }
@@ -112,15 +145,20 @@ pub(crate) fn run(
     Ok(Outcome::Done)
 }
 
-fn read(given: Given, invocation: &Invocation) -> Result<Config, Mistakes> {
+fn read(given: Given, go: &GoFlags, invocation: &Invocation) -> Result<Config, Mistakes> {
     let variable = || {
         let mut named = invocation.environment.iter().filter(|(name, _)| name == FILE_VARIABLE);
         named.next().map(|(_, path)| PathBuf::from(path))
     };
+    // The original reads this one if it is told none.
+    let usual = || {
+        let meant = go.given || invocation.arguments.len() <= 1;
+        Some(PathBuf::from(go_flags::USUAL_FILE)).filter(|path| meant && path.exists())
+    };
     let inputs = Inputs {
-        file: given.config.or_else(variable),
+        file: given.config.or_else(variable).or_else(usual),
         environment: invocation.environment.clone(),
-        flags: given.set,
+        flags: [go.set.clone(), given.set].concat(),
     };
     load(&inputs, BUILT_IN)
 }
@@ -173,8 +211,9 @@ fn check(
 fn run_until_stopped(config: Config) -> anyhow::Result<Outcome> {
     // Held until the end: dropping it writes what is left.
     let _log = logging::start(&config.log)?;
-    for remark in &config.remarks {
-        warn!("{remark}");
+    if !config.remarks.is_empty() {
+        // In one event: the log would sum up several.
+        warn!("{}", config.remarks.join("; "));
     }
     match host::raise_open_files() {
         Ok(limit) => info!(limit, "open files"),

@@ -7,7 +7,9 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]
 mod demo;
+pub mod go_flags;
 mod host;
+mod inherited;
 pub mod logging;
 pub mod plugins;
 mod signals;

@@ -15,8 +15,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tracing::Subscriber;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt as _};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
@@ -54,9 +55,9 @@ pub enum LogError {
 /// The log of the process; writes out what is left when it is dropped.
 #[derive(Debug)]
 pub struct Log {
-    // Dropped in this order: the last sums come before the writer's thread ends.
+    // Dropped in this order: the last sums come before the writers' threads end.
     _ticker: Ticker,
-    _writer: WorkerGuard,
+    _writers: Vec<WorkerGuard>,
 }
 
 /// Starts the log of the process.
@@ -74,13 +75,27 @@ pub fn start(settings: &LogSettings) -> Result<Log, LogError> {
                 )?)
             }
         };
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(sink);
+    let (writer, guard) = in_the_background(sink);
     let dropped = writer.error_counter();
     let aggregate = Aggregate::default();
+    // What goes to standard error as well has its own thread, and its own queue to drop from.
+    let also = settings.stderr.filter(|_| settings.file.is_some());
+    let also = also.map(|level| (level, in_the_background(Box::new(io::stderr()))));
+    let mut guards = vec![guard];
+    let writer = match also {
+        Some((level, (stderr, guard))) => {
+            guards.push(guard);
+            BoxMakeWriter::new(writer.and(stderr.with_max_level(level)))
+        }
+        None => BoxMakeWriter::new(writer),
+    };
     let subscriber = subscriber(settings, aggregate.clone(), writer)?;
     tracing::subscriber::set_global_default(subscriber).map_err(LogError::Taken)?;
-    Ok(Log { _ticker: Ticker::start(aggregate, dropped), _writer: guard })
+    Ok(Log { _ticker: Ticker::start(aggregate, dropped), _writers: guards })
+}
+
+fn in_the_background(sink: Box<dyn Write + Send>) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(sink)
 }
 
 /// The log without a thread and without being the process's own, so that tests can have several.

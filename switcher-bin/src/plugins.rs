@@ -73,6 +73,22 @@ pub const BUILT_IN: &[Plugin] = &[
             },
         },
     },
+    #[cfg(feature = "source-zookeeper")]
+    Plugin {
+        name: "zookeeper",
+        about: "ZooKeeper nodes as the Go stratumSwitcher reads them",
+        make: Make::Source {
+            make: |sources| {
+                let source = zookeeper_source(sources)?;
+                Some(source.map(|source| Box::new(source) as Box<dyn CoinSource>))
+            },
+            check: |sources| {
+                let servers = sources.zookeeper.as_ref()?.servers.join(", ");
+                let source = zookeeper_source(sources)?;
+                Some(source.map(|_| format!("{servers} will be asked")))
+            },
+        },
+    },
     Plugin {
         name: "static",
         about: "one coin for all whom no other source knows",
@@ -99,6 +115,48 @@ fn file_source(sources: &Sources) -> Option<Result<coin_source_file::FileSource,
         case_insensitive: file.case_insensitive,
     };
     Some(coin_source_file::FileSource::new(settings).map_err(|error| error.to_string()))
+}
+
+#[cfg(feature = "source-zookeeper")]
+fn zookeeper_source(
+    sources: &Sources,
+) -> Option<Result<coin_source_zookeeper::ZookeeperSource, String>> {
+    use coin_source_zookeeper::{
+        AclChoice, Credentials, RegistrationSettings, ServerIdSettings, Settings, ZookeeperSource,
+    };
+    let source = sources.zookeeper.clone()?;
+    let settings = Settings {
+        servers: source.servers,
+        chroot: source.chroot,
+        watch_dir: source.watch_dir,
+        index_dir: source.index_dir,
+        case_insensitive: source.case_insensitive,
+        number: source.number,
+        server_id: source.server_id.map(|number| ServerIdSettings {
+            dir: number.dir,
+            preferred: number.preferred,
+            chain_type: number.chain_type,
+            coins: number.coins,
+            listen_addr: number.listen_addr,
+        }),
+        registration: source.registration.map(|registration| RegistrationSettings {
+            dir: registration.dir,
+            max_waiting: registration.max_waiting,
+            timeout_seconds: registration.timeout.as_secs(),
+        }),
+        credentials: source.credentials.map(|secret| Credentials::new(secret.0)),
+        credentials_file: source.credentials_file,
+        acl: match source.acl.as_str() {
+            "creator" => AclChoice::Creator,
+            "creator-readable" => AclChoice::CreatorReadable,
+            _ => AclChoice::Open,
+        },
+        session_timeout_seconds: source.session_timeout.as_secs(),
+        audit_seconds: source.audit.as_secs(),
+        reads_at_once: source.reads_at_once,
+        remembered: source.remembered,
+    };
+    Some(ZookeeperSource::new(settings).map_err(|error| error.to_string()))
 }
 
 /// All dialects of a table.
@@ -131,7 +189,7 @@ pub fn sources(plugins: &[Plugin], sources: &Sources) -> Result<Vec<Box<dyn Coin
 pub fn table(plugins: &[Plugin]) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut text =
-        format!("{:<8} {:<8} {:<8} {:<6} {}\n", "NAME", "KIND", "VERSION", "STATE", "WHAT IT IS");
+        format!("{:<9} {:<8} {:<8} {:<6} {}\n", "NAME", "KIND", "VERSION", "STATE", "WHAT IT IS");
     for plugin in plugins {
         let (kind, state) = match plugin.make {
             Make::Dialect { dialect, .. } => {
@@ -142,7 +200,7 @@ pub fn table(plugins: &[Plugin]) -> String {
         };
         // Writing to a String cannot fail.
         let _ =
-            writeln!(text, "{:<8} {kind:<8} {version:<8} {state:<6} {}", plugin.name, plugin.about);
+            writeln!(text, "{:<9} {kind:<8} {version:<8} {state:<6} {}", plugin.name, plugin.about);
     }
     text
 }

@@ -40,6 +40,7 @@ fn plugins_lists_what_is_built_in() {
         ["btc", "dialect"],
         ["bch", "dialect"],
         ["file", "source"],
+        ["zookeeper", "source"],
         ["static", "source"],
     ];
     assert_eq!(output.status.code(), Some(0));

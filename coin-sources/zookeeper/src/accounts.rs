@@ -429,10 +429,15 @@ impl Accounts {
     }
 
     /// The name under which to register, and the request.
-    pub(crate) fn registration(&self, sub_account: &SubAccount) -> Option<(Arc<str>, Vec<u8>)> {
+    pub(crate) fn registration(
+        &self,
+        sub_account: &SubAccount,
+        number: u8,
+    ) -> Option<(Arc<str>, Vec<u8>)> {
         let account = self.table.get(sub_account)?;
         let name = account.name.clone().unwrap_or_else(|| Arc::from(sub_account.as_str()));
-        let request = registration_request(account.session, &account.worker, sub_account, &name);
+        let request =
+            registration_request(account.session, number, &account.worker, sub_account, &name);
         Some((name, request))
     }
 

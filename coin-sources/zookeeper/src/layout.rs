@@ -147,9 +147,11 @@ pub(crate) fn name_of(value: &[u8]) -> Option<&str> {
     is_name(text).then_some(text)
 }
 
-/// The request for registration, in the form of the original.
+/// The request for registration, in the form of the original. The session is named by the id that
+/// pools know it by: the number of the switcher, then 24 bits of its own.
 pub(crate) fn registration_request(
     session: SessionId,
+    number: u8,
     worker: &WorkerName,
     sub_account: &SubAccount,
     name: &str,
@@ -163,8 +165,8 @@ pub(crate) fn registration_request(
     }
     let rest = worker.as_str().strip_prefix(sub_account.as_str()).unwrap_or_default();
     let request = Request {
-        // Readers of these nodes keep it in 32 bits.
-        session_id: u32::try_from(session.0 & u64::from(u32::MAX)).unwrap_or_default(),
+        session_id: u32::from(number) << 24
+            | u32::try_from(session.0 & 0x00ff_ffff).unwrap_or_default(),
         worker: &format!("{name}{rest}"),
     };
     serde_json::to_vec(&request).unwrap_or_default()
@@ -265,7 +267,8 @@ mod tests {
     fn registration_request_is_that_of_the_original() {
         let (sub_account, worker) = (SubAccount::new("ALICE"), WorkerName::new("ALICE.rig1"));
 
-        let request = registration_request(SessionId(0x0100_0080), &worker, &sub_account, "Alice");
+        let request =
+            registration_request(SessionId(0x0500_0080), 1, &worker, &sub_account, "Alice");
 
         let text = String::from_utf8(request).unwrap();
         assert_eq!(text, r#"{"SessionID":16777344,"Worker":"Alice.rig1"}"#);

@@ -33,6 +33,10 @@ pub struct Settings {
     /// Takes a number in the fleet. Off by default.
     #[serde(default)]
     pub server_id: Option<ServerIdSettings>,
+    /// The number of this switcher in its fleet if it is not taken here, 0 if it has none. It is
+    /// part of the session ids in requests for registration.
+    #[serde(default)]
+    pub number: u8,
     /// Registers sub-accounts that have no coin. Off by default.
     #[serde(default)]
     pub registration: Option<RegistrationSettings>,
@@ -176,6 +180,7 @@ impl Settings {
             index_dir: None,
             case_insensitive: false,
             server_id: None,
+            number: 0,
             registration: None,
             credentials: None,
             credentials_file: None,

@@ -311,8 +311,10 @@ impl Supervisor {
         match self.accounts.finish(done, now, &mut self.report) {
             Next::Nothing => {}
             Next::Register(sub_account) => {
+                let taken = self.server_ids.as_ref().and_then(ServerIds::id);
+                let number = taken.unwrap_or(self.settings.number);
                 if let Some(registrations) = &mut self.registrations
-                    && let Some((name, request)) = self.accounts.registration(&sub_account)
+                    && let Some((name, request)) = self.accounts.registration(&sub_account, number)
                 {
                     registrations.start(sub_account, name, request, now);
                 }

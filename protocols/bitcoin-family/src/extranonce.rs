@@ -135,6 +135,11 @@ impl Theirs {
         usize::from(self.len)
     }
 
+    /// Whether this is the id that we propose to pools for `short_id`.
+    pub(crate) fn is_proposal(&self, short_id: u32) -> bool {
+        self.bytes.get(..self.len()) == Some(&short_id.to_be_bytes()[..])
+    }
+
     /// `b`.
     pub(crate) fn size2(&self) -> u8 {
         self.size2

@@ -1,13 +1,18 @@
 //! From a new connection to a leg that can serve: configure, subscribe, authorize, replayed workers,
 //! and what must have come before the miner may be cut over.
+//!
+//! Whether a pool is sserver in switcher mode can be left to be found out. A pool nothing is known
+//! about is asked as any pool is; sserver says then, with an error of its own, that it wants a
+//! switcher, and in the second form of the handshake it is proposed an extranonce1, but no address.
+//! Once it has adopted one it is a proven sserver, and is spoken to as one from the next leg on.
 
 use std::net::IpAddr;
 
-use jsonrpc::{Message, is_truthy, write_string};
+use jsonrpc::{Message, elements, is_truthy, unsigned, write_string};
 use switcher_plugin::{Action, LegId, Millis, Outbox, Profile, Retry, Rung};
 
 use crate::extranonce::Theirs;
-use crate::leg::{Ask, Epoch, Leg, Welcome};
+use crate::leg::{Ask, Epoch, Flags, Leg, Welcome};
 use crate::login::Login;
 use crate::options::Known;
 use crate::profile::{Fact, OWN_AGENT, PoolTerms, name_hash};
@@ -23,9 +28,13 @@ const PATIENCE_MS: u64 = 2_000;
 /// What the original calls itself towards sserver if the miner names no agent.
 const ECHO_AGENT: &str = "stratumSwitcher";
 
+/// What sserver in switcher mode answers to a subscribe without an id: "Client is not a stratum
+/// switcher" (btccom/btcpool, src/Stratum.h).
+const NOT_A_SWITCHER: u64 = 400;
+
 impl BitcoinSession {
     /// `Input::LegUp`.
-    pub(crate) fn leg_up(&mut self, id: LegId, profile: &Profile, out: &mut Outbox) {
+    pub(crate) fn leg_up(&mut self, id: LegId, profile: &Profile, form: u8, out: &mut Outbox) {
         let terms = match PoolTerms::read(profile) {
             Ok(terms) => terms,
             Err(why) => return self.refuse_leg(id, Retry::Permanent, &why, out),
@@ -33,7 +42,10 @@ impl BitcoinSession {
         if self.state.workers.is_empty() && !self.state.probe {
             return self.refuse_leg(id, Retry::Later, "the miner has not logged in", out);
         }
-        let mut leg = Leg::new(id, profile.clone(), terms.echo);
+        let is_echo = terms.echo || (terms.detect && self.has_adopted(&terms));
+        let mut leg = Leg::new(id, profile.clone(), is_echo);
+        leg.flags.proposed = is_echo || (terms.detect && form > 0);
+        let flags = leg.flags;
         let mask = match self.state.masks {
             Some(masks) => Some(masks.asked),
             None => self.state.probe.then_some(DEFAULT_MASK),
@@ -46,33 +58,42 @@ impl BitcoinSession {
             });
         }
         Self::ask(&mut leg, Ask::Subscribe, b"", "mining.subscribe", out, |arena| {
-            self.write_subscribe(&terms, arena);
+            self.write_subscribe(&terms, flags, arena);
         });
         self.state.legs.reserve_exact(1);
         self.state.legs.push(leg);
-        if terms.pipeline && !self.state.probe {
+        if terms.pipelines(is_echo) && !self.state.probe {
             self.send_authorize(id, &terms, out);
         }
     }
 
-    /// The agent for everyone, and for pools configured as sserver the extranonce1 that we propose
-    /// and the miner's address. A stranger's pool is never told an address.
-    fn write_subscribe(&self, terms: &PoolTerms, arena: &mut Vec<u8>) {
+    /// Whether the pool has adopted an extranonce1 of ours before.
+    fn has_adopted(&self, terms: &PoolTerms) -> bool {
+        let pool = name_hash(&terms.pool);
+        let mut known = self.state.learnt.iter().chain(&*self.terms.known);
+        known.find(|known| known.pool == pool).is_some_and(|known| known.fact.echo)
+    }
+
+    /// The agent for everyone, and for sserver the extranonce1 that we propose and the miner's
+    /// address. A pool that is not known to be sserver is never told an address.
+    fn write_subscribe(&self, terms: &PoolTerms, flags: Flags, arena: &mut Vec<u8>) {
         arena.push(b'[');
         match &self.state.agent {
             _ if self.state.probe => write_string(arena, &terms.probe.agent),
             Agent::Named(agent) => write_string(arena, agent),
-            Agent::Odd if terms.echo => write_string(arena, ""),
-            Agent::Silent if terms.echo => write_string(arena, ECHO_AGENT),
+            Agent::Odd if flags.echo => write_string(arena, ""),
+            Agent::Silent if flags.echo => write_string(arena, ECHO_AGENT),
             Agent::Odd | Agent::Silent => write_string(arena, OWN_AGENT),
         }
-        if terms.echo {
+        if flags.proposed {
+            arena.extend_from_slice(format!(",\"{:08x}\"", self.state.short_id).as_bytes());
+        }
+        if flags.echo {
             let ip = match self.peer.map(|peer| peer.to_canonical()) {
                 Some(IpAddr::V4(ip)) => u32::from(ip),
                 Some(IpAddr::V6(_)) | None => 0,
             };
-            let proposal = format!(",\"{:08x}\",{ip}", self.state.short_id);
-            arena.extend_from_slice(proposal.as_bytes());
+            arena.extend_from_slice(format!(",{ip}").as_bytes());
         }
         arena.push(b']');
     }
@@ -164,6 +185,10 @@ impl BitcoinSession {
         let refused = message.error.is_some_and(is_truthy);
         let theirs = if refused {
             let (_, error) = plain_answer(message);
+            if self.wants_a_switcher(leg_id, &error) {
+                let why = "the pool wants an extranonce1 proposed";
+                return self.refuse_leg(leg_id, Retry::NextForm, why, out);
+            }
             Err(format!("the pool refuses to subscribe: {}", String::from_utf8_lossy(&error)))
         } else {
             Theirs::of_subscribe(message.result.unwrap_or_default())
@@ -181,11 +206,15 @@ impl BitcoinSession {
             }
         }
         let tag = self.new_tag();
+        let short_id = self.state.short_id;
         let Some(leg) = self.leg(leg_id) else { return };
         leg.start_epoch(Epoch { tag, theirs });
         let asked = |ask: Ask| leg.outstanding.iter().any(|asked| asked.ask == ask);
         let needs_login = !leg.flags.authorized && !asked(Ask::Authorize);
         let Ok(terms) = PoolTerms::read(&leg.profile) else { return };
+        if terms.detect {
+            leg.flags.echo = leg.flags.proposed && theirs.is_proposal(short_id);
+        }
         if self.state.probe && terms.probe.user.is_none() {
             return self.finish_probe(leg_id, out);
         }
@@ -193,6 +222,14 @@ impl BitcoinSession {
             self.send_authorize(leg_id, &terms, out);
         }
         self.ready_if_complete(now, leg_id, out);
+    }
+
+    /// Whether an answer to subscribe is what sserver says to one that proposes nothing.
+    fn wants_a_switcher(&mut self, leg: LegId, error: &[u8]) -> bool {
+        let code = elements(error).next().and_then(unsigned);
+        let Some(leg) = self.leg(leg) else { return false };
+        let may_find_out = PoolTerms::read(&leg.profile).is_ok_and(|terms| terms.detect);
+        may_find_out && !leg.flags.proposed && code == Some(NOT_A_SWITCHER)
     }
 
     /// The answer to the first worker's authorize.
@@ -351,12 +388,14 @@ impl BitcoinSession {
             None if self.state.probe => DEFAULT_MASK,
             None => 0,
         };
+        let short_id = self.state.short_id;
         let Some(leg) = self.leg(leg_id) else { return };
         let Ok(terms) = PoolTerms::read(&leg.profile) else { return };
         // What a miner is granted says something about the pool only if it has asked for all.
         let is_answered = leg.outstanding.iter().all(|asked| asked.ask != Ask::Configure);
         let asked_all = asked & DEFAULT_MASK == DEFAULT_MASK;
         let mask = (asked_all && is_answered).then_some(leg.mask & DEFAULT_MASK);
+        let echo = leg.flags.proposed && theirs.is_proposal(short_id);
         let pool = name_hash(&terms.pool);
         let all = self.state.learnt.iter().chain(&*self.terms.known);
         let before = all.filter(|known| known.pool == pool).map(|known| known.fact).next();
@@ -364,6 +403,7 @@ impl BitcoinSession {
             extranonce1_size: u8::try_from(theirs.len()).unwrap_or(u8::MAX),
             extranonce2_size: theirs.size2(),
             version_mask: mask.or(before.and_then(|before| before.version_mask)),
+            echo,
         };
         if before == Some(fact) {
             return;

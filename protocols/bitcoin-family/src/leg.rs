@@ -70,8 +70,11 @@ pub(crate) struct Rare {
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, all combinations occur")]
 pub(crate) struct Flags {
-    /// Its pool is configured as one that adopts our extranonce.
+    /// Its pool is configured as sserver, or has proven to be.
     pub(crate) echo: bool,
+    /// An extranonce1 was proposed to it.
+    #[serde(default)]
+    pub(crate) proposed: bool,
     /// The name is tried with its suffix.
     pub(crate) suffixed: bool,
     /// The pool has accepted the first worker.

@@ -15,8 +15,12 @@ pub(crate) struct PoolTerms {
     pub(crate) pool: String,
     /// `BTCPool`'s sserver in switcher mode: adopts the extranonce1 we propose.
     pub(crate) echo: bool,
+    /// Whether it is sserver is found out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) detect: bool,
     /// Whether authorize may be sent before subscribe was answered.
-    pub(crate) pipeline: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pipeline: Option<bool>,
     /// Its extranonce2 size, if the operator has stated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) extranonce2_size: Option<u8>,
@@ -66,7 +70,8 @@ impl PoolTerms {
         let mut terms = Self {
             pool: settings.name.to_owned(),
             echo: false,
-            pipeline: false,
+            detect: false,
+            pipeline: None,
             extranonce2_size: None,
             user: template("user", settings.user)?,
             password: template("password", settings.password)?,
@@ -74,11 +79,11 @@ impl PoolTerms {
             strip: Vec::new(),
             probe: Probe { agent: OWN_AGENT.to_owned(), user: None, password: "x".to_owned() },
         };
-        let mut pipeline = None;
         for (key, value) in object("options", settings.options)?.into_iter().flatten() {
             match key.as_str() {
                 "extranonce" => {
-                    terms.echo = one_of(key, value, &["own", "echo"])? == "echo";
+                    let kind = one_of(key, value, &["own", "echo", "detect"])?;
+                    (terms.echo, terms.detect) = (kind == "echo", kind == "detect");
                 }
                 "extranonce2_size" => {
                     let size = value.as_u64().and_then(|size| u8::try_from(size).ok());
@@ -89,7 +94,7 @@ impl PoolTerms {
                 }
                 "pipeline" => {
                     let flag = value.as_bool();
-                    pipeline =
+                    terms.pipeline =
                         Some(flag.ok_or_else(|| wrong(key, value, "true and false are accepted"))?);
                 }
                 "cashaddr_prefix" if !flavour.address_prefixes.is_empty() => {
@@ -105,10 +110,14 @@ impl PoolTerms {
                 _ => return Err(unknown(key, KEYS)),
             }
         }
-        // sserver takes all three requests in one piece, as the original sends them; LuxOS's pool,
-        // for one, refuses an authorize that comes before subscribe was answered.
-        terms.pipeline = pipeline.unwrap_or(terms.echo);
         Ok(terms)
+    }
+
+    /// Whether authorize may be sent before subscribe was answered. sserver takes all three requests
+    /// in one piece, as the original sends them; a pool of `LuxOS`, for one, refuses an authorize that
+    /// comes before subscribe was answered.
+    pub(crate) fn pipelines(&self, is_echo: bool) -> bool {
+        self.pipeline.unwrap_or(is_echo)
     }
 
     /// The terms as a profile.
@@ -164,6 +173,9 @@ pub(crate) struct Fact {
         with = "crate::version_rolling::hex"
     )]
     pub(crate) version_mask: Option<u32>,
+    /// It has adopted an extranonce1 that we proposed, as only sserver does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) echo: bool,
 }
 
 impl Fact {
@@ -220,8 +232,8 @@ mod tests {
         let echo = terms(&PLAIN, None, &json!({"extranonce": "echo"})).unwrap();
         let own = terms(&PLAIN, None, &Value::Null).unwrap();
 
-        assert!(echo.echo && echo.pipeline);
-        assert!(!own.echo && !own.pipeline);
+        assert!(echo.echo && echo.pipelines(true));
+        assert!(!own.echo && !own.detect && !own.pipelines(false));
         assert_eq!(echo.user("alice.rig", None, true), "alice_btc.rig");
         assert_eq!(PoolTerms::read(&echo.to_profile()), Ok(echo));
     }
@@ -254,9 +266,11 @@ mod tests {
     #[test]
     fn facts_come_back() {
         for version_mask in [None, Some(0x1fff_e000), Some(0)] {
-            let fact = Fact { extranonce1_size: 4, extranonce2_size: 8, version_mask };
+            for echo in [false, true] {
+                let fact = Fact { extranonce1_size: 4, extranonce2_size: 8, version_mask, echo };
 
-            assert_eq!(Fact::read(&fact.to_json()), Some(fact));
+                assert_eq!(Fact::read(&fact.to_json()), Some(fact));
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use jsonrpc::{ScanError, scan, write_error, write_reply};
+use jsonrpc::{ScanError, scan, write_reply, write_string};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{
     Action, Coin, Cut, DialectSession, Fault, FaultKind, Input, LegId, Millis, Outbox, ResumeError,
@@ -89,6 +89,19 @@ impl State {
     pub(crate) fn session_id(&self) -> String {
         format!("{:032x}", u128::from_be_bytes(self.entropy))
     }
+
+    /// An error of ours. The original's codes have the number of the switcher in the third place.
+    pub(crate) fn error(&self, code: i32, why: &str) -> Vec<u8> {
+        let mut error = format!("[{code},").into_bytes();
+        write_string(&mut error, why);
+        let server = self.short_id >> 24;
+        let third = match code {
+            101..=105 | 201 | 301 | 302 if server > 0 => server.to_string(),
+            _ => "null".to_owned(),
+        };
+        error.extend_from_slice(format!(",{third}]").as_bytes());
+        error
+    }
 }
 
 impl BitcoinSession {
@@ -148,7 +161,14 @@ impl BitcoinSession {
                     let size2 = quirks.extranonce2_size.unwrap_or(size2);
                     Sizes { size1: 4, size2: size2.max(quirks.extranonce2_least) }
                 }
-                (None, None) => choose_sizes(terms.smallest, quirks),
+                (None, None) => {
+                    let mut sizes = choose_sizes(terms.smallest, quirks);
+                    // No pool has room to fold so much; one that adopts ours needs none.
+                    if terms.may_echo && quirks.extranonce2_size.is_some_and(|size| size >= 8) {
+                        sizes.size1 = 4;
+                    }
+                    sizes
+                }
             };
             Own::new(short_id, sizes)
         })
@@ -212,7 +232,8 @@ impl BitcoinSession {
         why: &str,
         out: &mut Outbox,
     ) -> Result<(), Fault> {
-        self.reply(id, out, |arena| write_error(arena, id, code, why))
+        let error = self.state.error(code, why);
+        self.reply(id, out, |arena| write_reply(arena, id, b"null", &error))
     }
 
     /// Counts a misdeed whose frame is dropped.
@@ -265,8 +286,8 @@ impl DialectSession for BitcoinSession {
             }
             Input::Frame(side, frame) => self.frame(now, side, frame, out),
             Input::LegDown(leg) | Input::LegGone(leg) => self.leg_lost(leg, out),
-            Input::LegUp { leg, profile, form: _ } => {
-                self.leg_up(leg, profile, out);
+            Input::LegUp { leg, profile, form } => {
+                self.leg_up(leg, profile, form, out);
                 Ok(())
             }
             Input::Refused(refusal) => {

@@ -1,6 +1,6 @@
 //! The cut from one leg to another, lost legs, and sessions that get none.
 
-use jsonrpc::{scan, write_notification, write_string};
+use jsonrpc::{scan, write_notification};
 use switcher_plugin::{Action, Fault, LegId, Millis, Outbox, Refusal, Side};
 
 use crate::jobs::{Changes, Notify};
@@ -133,9 +133,7 @@ impl BitcoinSession {
             Refusal::NoPool => (302, "Connect Stratum Server Failed"),
             _ => (20, "Not possible at the moment, try again later"),
         };
-        let mut error = format!("[{code},").into_bytes();
-        write_string(&mut error, why);
-        error.extend_from_slice(b",null]");
+        let error = self.state.error(code, why);
         self.answer_login(b"null", &error, Login::None, out);
         self.forget_login(out);
         out.push(Action::Close { why: refusal.label().into() });

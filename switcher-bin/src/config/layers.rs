@@ -10,7 +10,10 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
 use super::mistake::{Mistake, Mistakes};
-use super::{form::quoted, keys};
+use super::{form::quoted, keys, original};
+
+/// A JSON object.
+pub(super) type Json = serde_json::Map<String, serde_json::Value>;
 
 /// Beginning of the variables that are read.
 const PREFIX: &str = "SWITCHER_";
@@ -42,15 +45,20 @@ impl Provider for Layer {
     }
 }
 
-/// Merges all layers. A flag that does not read is left out and told in `mistakes`.
+/// Merges all layers. A flag that does not read is left out and told in `mistakes`; what should be
+/// known about a file of the original goes into `notes`.
 ///
 /// # Errors
 ///
 /// The file does not read: what is missing from it is not known to be missing.
-pub(super) fn merge(inputs: &Inputs, mistakes: &mut Mistakes) -> Result<Figment, Mistake> {
+pub(super) fn merge(
+    inputs: &Inputs,
+    mistakes: &mut Mistakes,
+    notes: &mut Vec<String>,
+) -> Result<Figment, Mistakes> {
     let mut figment = Figment::new();
     if let Some(path) = &inputs.file {
-        figment = figment.merge(file_layer(path)?);
+        figment = figment.merge(file_layer(path, notes)?);
     }
     for (name, text) in &inputs.environment {
         if let Some(path) = variable_path(name) {
@@ -107,31 +115,62 @@ fn toml_value(text: &str) -> Option<Value> {
     Value::serialize(table.remove("value").filter(|_| table.is_empty())?).ok()
 }
 
-fn file_layer(path: &Path) -> Result<Layer, Mistake> {
+fn file_layer(path: &Path, notes: &mut Vec<String>) -> Result<Layer, Mistakes> {
     let origin = path.display().to_string();
-    let mistake = |problem: String, accepted: &str| Mistake {
-        origin: origin.clone(),
-        key: String::new(),
-        problem,
-        accepted: accepted.into(),
+    let mistake = |problem: String, accepted: &str| {
+        Mistakes::of(Mistake {
+            origin: origin.clone(),
+            key: String::new(),
+            problem,
+            accepted: accepted.into(),
+        })
     };
-    let read = |_: &str| {
-        std::fs::read_to_string(path)
-            .map_err(|error| mistake(format!("cannot be read: {error}"), "name a readable file"))
-    };
-    let dict = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => parse_toml(&read("toml")?).map_err(|p| mistake(p, "TOML is expected"))?,
-        Some("json") => parse_json(&read("json")?).map_err(|p| mistake(p, "JSON is expected"))?,
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| mistake(format!("cannot be read: {error}"), "name a readable file"));
+    let dict = match extension {
+        Some("toml") => parse_toml(&text?).map_err(|p| mistake(p, "TOML is expected"))?,
+        Some("json") => {
+            let json = parse_json(&text?).map_err(|p| mistake(p, "JSON is expected"))?;
+            native(json, &origin, notes)?
+        }
         other => {
-            let problem = match other {
-                Some(extension) => format!("has the extension {}", quoted(extension)),
-                None => "has no extension".into(),
-            };
-            return Err(mistake(problem, "a name ending in .toml or .json is expected"));
+            // The original reads JSON whatever the file is called.
+            let json = text.ok().and_then(|text| parse_json(&text).ok());
+            match json.filter(original::is_one) {
+                Some(json) => native(json, &origin, notes)?,
+                None => {
+                    let problem = match other {
+                        Some(extension) => format!("has the extension {}", quoted(extension)),
+                        None => "has no extension".into(),
+                    };
+                    let accepted = "a name ending in .toml or .json is expected";
+                    return Err(mistake(problem, accepted));
+                }
+            }
         }
     };
     let metadata = Metadata::from(origin, Source::File(path.to_owned()));
     Ok(Layer { metadata, dict: indexed(dict.into()).into_dict().unwrap_or_default() })
+}
+
+/// The keys of a JSON file as ours, if they are the original's.
+fn native(json: Json, origin: &str, notes: &mut Vec<String>) -> Result<Dict, Mistakes> {
+    let json = if original::is_one(&json) {
+        let translated = original::translate(&json, origin)?;
+        notes.extend(translated.notes);
+        translated.table
+    } else {
+        json
+    };
+    dict_of(json).map_err(|problem| {
+        Mistakes::of(Mistake {
+            origin: origin.to_owned(),
+            key: String::new(),
+            problem,
+            accepted: "JSON is expected".into(),
+        })
+    })
 }
 
 /// Parses TOML. The error says where, but quotes nothing: the line may hold a secret.
@@ -148,13 +187,16 @@ fn parse_toml(text: &str) -> Result<Dict, String> {
 }
 
 /// Parses JSON, with errors as for TOML.
-fn parse_json(text: &str) -> Result<Dict, String> {
-    let value = serde_json::from_str::<serde_json::Value>(text).map_err(|error| {
+pub(super) fn parse_json(text: &str) -> Result<Json, String> {
+    serde_json::from_str(text).map_err(|error| {
         let whole = error.to_string();
         let message = whole.split(" at line ").next().unwrap_or_default();
-        format!("line {}, column {}: {message}", error.line(), error.column())
-    })?;
-    if value.is_object() { dict_of(value) } else { Err("is no JSON object".into()) }
+        if message.starts_with("invalid type") {
+            "is no JSON object".into()
+        } else {
+            format!("line {}, column {}: {message}", error.line(), error.column())
+        }
+    })
 }
 
 fn dict_of(value: impl serde::Serialize) -> Result<Dict, String> {

@@ -10,18 +10,25 @@ use std::sync::Arc;
 
 use switcher_core::Settings;
 use switcher_core::settings::{
-    CoinSettings, Limits, ListenerSettings, Pacing, PoolSettings, Timing,
+    CoinSettings, FleetNumber, Limits, ListenerSettings, Pacing, PoolSettings, Timing,
 };
 use switcher_plugin::{Coin, ProfileError, StratumDialect, UpstreamSettings};
+use tracing::Level;
 
 use super::form::{Checked, quoted, sounds_secret};
 use super::keys::Section;
 use super::section::{Place, Reader};
-use super::{Config, FileSource, LogSettings, Sources, keys};
+use super::{
+    Config, FileSource, LogSettings, Secret, Sources, ZookeeperNumber, ZookeeperRegistration,
+    ZookeeperSource, keys,
+};
 use crate::plugins::{Make, Plugin};
 
 /// Dialects by name, with their algorithm.
 type Dialects = BTreeMap<&'static str, (Arc<dyn StratumDialect>, &'static str)>;
+
+/// How fast miners are brought to a pool that is configured as sserver.
+const OWN_PACING: Pacing = Pacing { dials_per_second: 2000, in_flight: 1024 };
 
 /// Makes settings of everything the reader holds.
 pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
@@ -42,13 +49,17 @@ pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
         algorithm_pairs: root.pairs("algorithm_pairs"),
         ..Settings::default()
     };
+    if let Some(number) = root.whole_if_given("server_id").filter(|number| *number > 0) {
+        settings.number = FleetNumber::Fixed(number);
+    }
     let places = reader.map(&Place::of(&["coins"]));
     settings.coins = places
         .iter()
         .map(|place| (Coin::from(place.name()), coin(reader, place, &dialects)))
         .collect();
     settings.listeners = listeners(reader, &settings.coins, &dialects, &order);
-    let sources = sources(reader, &settings.coins, plugins);
+    let sources = sources(reader, &settings, plugins);
+    settings.number = fleet_number(reader, settings.number, &sources);
     settings.limits = limits(reader);
     settings.timing = timing(reader);
     settings.admin = admin(reader);
@@ -127,9 +138,16 @@ fn pool(reader: &mut Reader, place: &Place, coin: &Coin) -> PoolSettings {
     let password = secret("password", "password_file");
     let options = open.options("options");
     let mut open = reader.section(&keys::PACING, place.at("pacing"));
+    // An sserver is the operator's own; a stranger's pool might take a rush for an attack.
+    let usual = if options["extranonce"] == "echo" { OWN_PACING } else { Pacing::default() };
+    let mut pace = |name, usual: u32| {
+        let given = open.whole_if_given(name);
+        open.derived(name, &Checked::Whole(usual.into()));
+        given.unwrap_or(usual)
+    };
     let pacing = Pacing {
-        dials_per_second: open.whole("dials_per_second"),
-        in_flight: open.whole("in_flight"),
+        dials_per_second: pace("dials_per_second", usual.dials_per_second),
+        in_flight: pace("in_flight", usual.in_flight),
     };
     PoolSettings { name, host, port, user, password, options, pacing }
 }
@@ -212,20 +230,89 @@ fn listeners(
     listeners
 }
 
-fn sources(
-    reader: &mut Reader,
-    coins: &BTreeMap<Coin, CoinSettings>,
-    plugins: &[Plugin],
-) -> Sources {
+/// Notes that a source was left out of the program, if it was.
+fn require_source(reader: &mut Reader, place: &Place, plugins: &[Plugin]) {
+    if !plugins.iter().any(|plugin| plugin.name == place.name()) {
+        let accepted = "see `stratum-switcher plugins` for those it has";
+        reader.wrong(place, "the program was built without this source", accepted);
+    }
+}
+
+/// A number that is given must not be taken as well.
+fn fleet_number(reader: &mut Reader, given: FleetNumber, sources: &Sources) -> FleetNumber {
+    if sources.zookeeper.as_ref().is_none_or(|source| source.server_id.is_none()) {
+        return given;
+    }
+    if given != FleetNumber::None {
+        let problem = "is given, and sources.zookeeper.server_id takes a number as well";
+        reader.wrong(&Place::of(&["server_id"]), problem, "give one of the two");
+    }
+    FleetNumber::FromSource
+}
+
+fn zookeeper(reader: &mut Reader, place: &Place, settings: &Settings) -> Option<ZookeeperSource> {
+    let mut open = reader.section(&keys::SOURCE_ZOOKEEPER, place.clone());
+    let servers = open.names("servers");
+    let watch_dir = open.text("watch_dir");
+    if servers.is_none() && watch_dir.is_some() {
+        open.wrong("servers", "is missing", "write servers = [\"zk1.example:2181\"]");
+    }
+    let mut source = ZookeeperSource {
+        servers: servers?,
+        chroot: open.text("chroot"),
+        watch_dir: watch_dir.unwrap_or_default(),
+        index_dir: open.text("index_dir"),
+        case_insensitive: open.flag("case_insensitive"),
+        credentials: open.text("credentials").map(Secret),
+        credentials_file: open.path("credentials_file"),
+        acl: open.text("acl").unwrap_or_default(),
+        session_timeout: open.time("session_timeout"),
+        audit: open.time("audit"),
+        reads_at_once: open.whole("reads_at_once"),
+        remembered: open.whole("remembered"),
+        number: match settings.number {
+            FleetNumber::Fixed(number) => number,
+            FleetNumber::None | FleetNumber::FromSource => 0,
+        },
+        server_id: None,
+        registration: None,
+    };
+    let below = place.at("server_id");
+    if reader.has(&below) {
+        let mut open = reader.section(&keys::ZOOKEEPER_SERVER_ID, below);
+        let (dir, preferred) = (open.text("dir"), open.whole("preferred"));
+        let chain_type = open.text("chain_type").unwrap_or_default();
+        let coins = settings.coins.keys().map(|coin| coin.as_str().to_owned()).collect();
+        let listen_addr = settings.listeners.first().map(|first| first.address.to_string());
+        let listen_addr = listen_addr.unwrap_or_default();
+        source.server_id =
+            dir.map(|dir| ZookeeperNumber { dir, preferred, chain_type, coins, listen_addr });
+    }
+    let below = place.at("registration");
+    if reader.has(&below) {
+        let mut open = reader.section(&keys::ZOOKEEPER_REGISTRATION, below);
+        let (dir, max_waiting) = (open.text("dir"), open.whole("max_waiting"));
+        let timeout = open.time("timeout");
+        source.registration = dir.map(|dir| ZookeeperRegistration { dir, max_waiting, timeout });
+    }
+    Some(source)
+}
+
+fn sources(reader: &mut Reader, settings: &Settings, plugins: &[Plugin]) -> Sources {
+    let coins = &settings.coins;
     let mut sources = Sources::default();
     let folder = Place::of(&["sources"]);
     reader.folder(&folder);
+    let place = folder.at("zookeeper");
+    if reader.has(&place) {
+        sources.zookeeper = zookeeper(reader, &place, settings);
+        if sources.zookeeper.is_some() {
+            require_source(reader, &place, plugins);
+        }
+    }
     let place = folder.at("file");
     if reader.has(&place) {
-        if !plugins.iter().any(|plugin| plugin.name == "file") {
-            let accepted = "see `stratum-switcher plugins` for those it has";
-            reader.wrong(&place, "the program was built without this source", accepted);
-        }
+        require_source(reader, &place, plugins);
         let mut open = reader.section(&keys::SOURCE_FILE, place);
         sources.file = Some(FileSource {
             path: open.path("path").unwrap_or_default(),
@@ -321,6 +408,12 @@ fn log(reader: &mut Reader) -> LogSettings {
         hash_names: open.text("names").is_some_and(|names| names == "hash"),
         names_key: open.text("names_key"),
         file: open.path("file"),
+        stderr: match open.text("stderr").as_deref() {
+            Some("error") => Some(Level::ERROR),
+            Some("warn") => Some(Level::WARN),
+            Some("all") => Some(Level::TRACE),
+            _ => None,
+        },
     }
 }
 
@@ -396,7 +489,10 @@ fn check_pools(reader: &mut Reader, settings: &Settings) {
         for (at, pool) in coin_settings.pools.iter().enumerate() {
             let place = Place::of(&["coins", coin.as_str(), "pools", &at.to_string()]);
             let login = (&pool.host, pool.port, &pool.user, &pool.password);
-            if pool.host.is_empty() {
+            // Two names for one coin are not unusual there, and the suffix is part of the login.
+            let may_repeat =
+                ["echo", "detect"].iter().any(|kind| pool.options["extranonce"] == *kind);
+            if pool.host.is_empty() || may_repeat {
                 continue;
             }
             if let Some(other) = seen.get(&login) {
@@ -414,6 +510,16 @@ fn remarks(settings: &Settings) -> Vec<String> {
     if let Some(address) = settings.admin.filter(|address| !address.ip().is_loopback()) {
         remarks
             .push(format!("admin.listen: {address} can be reached by others, without a password"));
+    }
+    let is_echo = |pool: &&PoolSettings| pool.options["extranonce"] == "echo";
+    let mut pools = settings.coins.values().flat_map(|coin| &coin.pools);
+    if settings.number == FleetNumber::None
+        && let Some(pool) = pools.find(is_echo)
+    {
+        remarks.push(format!(
+            "server_id: not given; another switcher before {} would give its miners the same work",
+            pool.name
+        ));
     }
     let mut coins = settings.coins.iter();
     while let Some((coin, one)) = coins.next() {

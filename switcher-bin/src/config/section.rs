@@ -355,6 +355,14 @@ impl Open<'_> {
         }
     }
 
+    /// A whole number that may be absent.
+    pub(super) fn whole_if_given<N: TryFrom<u64>>(&mut self, name: &'static str) -> Option<N> {
+        match self.checked(name)? {
+            Checked::Whole(number) => N::try_from(number).ok(),
+            _ => None,
+        }
+    }
+
     /// Notes a mistake about a key of this table.
     pub(super) fn wrong(&mut self, name: &str, problem: impl Into<String>, accepted: &str) {
         self.reader.wrong(&self.place.at(name), problem, accepted);

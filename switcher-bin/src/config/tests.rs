@@ -105,8 +105,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[admin]\nport = 1", "admin.port: unknown key; known here: enabled, listen"),
     ("[limit]", "limit: unknown key; did you mean \"limits\"?"),
     (
-        "[sources.zookeeper]\nservers = []",
-        "sources.zookeeper: unknown key; known here: file, static",
+        "[sources.etcd]\nservers = []",
+        "sources.etcd: unknown key; known here: file, zookeeper, static",
     ),
     (
         "[limits]\nsessions = \"many\"",

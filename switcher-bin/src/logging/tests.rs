@@ -133,6 +133,7 @@ fn settings() -> LogSettings {
         hash_names: false,
         names_key: Some("key".into()),
         file: None,
+        stderr: None,
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use switcher_plugin::{
     Assignment, BoardWriter, Coin, Notice, SessionId, SubAccount, Wanted, WorkerName,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// With so many entries, sub-accounts without a session are forgotten: a pattern of a source may
 /// match any number of made-up names.
@@ -98,6 +98,8 @@ pub struct AccountView {
 /// See the module.
 pub struct Board {
     inner: Mutex<Inner>,
+    /// The number of this switcher in its fleet, 0 as long as it has none.
+    number: watch::Sender<u8>,
     /// Told when a sub-account has news. Must not block.
     news: Box<dyn Fn(&SubAccount) + Send + Sync>,
 }
@@ -113,12 +115,13 @@ struct Inner {
     entries: HashMap<SubAccount, Entry>,
     wanted: Vec<mpsc::UnboundedSender<Wanted>>,
     health: Vec<SourceHealth>,
-    server_id: Option<u8>,
 }
 
 impl Board {
-    /// A board for these sources, with what was known before.
+    /// A board for these sources, with what was known before, and with a number of this switcher
+    /// that is 0 if it has none yet.
     pub(crate) fn new(
+        number: u8,
         sources: &[String],
         saved: BTreeMap<SubAccount, Entry>,
         news: impl Fn(&SubAccount) + Send + Sync + 'static,
@@ -133,7 +136,7 @@ impl Board {
             health: sources.iter().map(unspoken).collect(),
             ..Inner::default()
         };
-        Self { inner: Mutex::new(inner), news: Box::new(news) }
+        Self { inner: Mutex::new(inner), number: watch::Sender::new(number), news: Box::new(news) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -219,7 +222,7 @@ impl Board {
                 return;
             }
             Notice::ServerId(id) => {
-                self.lock().server_id = Some(id);
+                self.number.send_replace(id);
                 return;
             }
             Notice::Health { healthy, detail } => {
@@ -265,7 +268,13 @@ impl Board {
 
     /// The number of this switcher in its fleet, 0 if it has none.
     pub fn server_id(&self) -> u8 {
-        self.lock().server_id.unwrap_or(0)
+        *self.number.borrow()
+    }
+
+    /// Waits until this switcher has a number in its fleet.
+    pub(crate) async fn numbered(&self) {
+        // The sender lives as long as the board.
+        let _ = self.number.subscribe().wait_for(|number| *number != 0).await;
     }
 
     /// A page of the entries, by name.
@@ -435,7 +444,7 @@ mod tests {
 
     fn board(sources: usize) -> Board {
         let names: Vec<_> = (0..sources).map(|n| n.to_string()).collect();
-        Board::new(&names, BTreeMap::new(), |_| {})
+        Board::new(0, &names, BTreeMap::new(), |_| {})
     }
 
     fn assignment(coin: &str) -> Assignment {

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use switcher_plugin::{Action, Cut, Input, LegId, ListenerView, Outbox, Seat, SessionSeat, Side};
+use switcher_plugin::{
+    Action, Cut, Input, LegId, ListenerView, Outbox, Retry, Seat, SessionId, SessionSeat, Side,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 
@@ -24,6 +26,9 @@ const PROBE_TIME: Duration = Duration::from_secs(10);
 
 /// A pool that did not answer is probed again after so long; one that did is not.
 const PROBE_AGAIN: Duration = Duration::from_mins(10);
+
+/// Ways of shaking hands that a probe tries at most.
+const PROBE_FORMS: u8 = 3;
 
 /// Bytes of a probed pool's answers that are looked at.
 const PROBE_BYTES: usize = 64 * 1024;
@@ -115,23 +120,42 @@ async fn probe(plan: Arc<Plan>, ids: Arc<Ids>, id: PoolId) {
     }
 }
 
-/// One conversation of a probe: the dialect speaks, this carries.
+/// The conversations of one probe: another form of handshake if the first does not do.
 async fn talk(plan: &Plan, ids: &Ids, id: PoolId) -> std::io::Result<()> {
+    let session = ids.next_session();
+    let mut result = Ok(false);
+    for form in 0..PROBE_FORMS {
+        result = talk_once(plan, session, ids.entropy(), id, form).await;
+        if !matches!(result, Ok(true)) {
+            break;
+        }
+    }
+    ids.release(session);
+    result.map(|_| ())
+}
+
+/// One conversation of a probe: the dialect speaks, this carries. True if the next form is due.
+async fn talk_once(
+    plan: &Plan,
+    session: SessionId,
+    entropy: [u8; 16],
+    id: PoolId,
+    form: u8,
+) -> std::io::Result<bool> {
     let pool = plan.pool(id);
     let addresses = pool.addresses();
     let mut stream = TcpStream::connect(&*addresses).await?;
     let leg = LegId(1);
     let view = ListenerView::default();
-    let session = ids.next_session();
     let mut dialect = pool.dialect.open(Seat::Probe(SessionSeat {
         session,
         short_id: Ids::short(0, session),
-        entropy: ids.entropy(),
+        entropy,
         peer: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         listener: &view,
     }));
     let mut outbox = Outbox::new();
-    let up = Input::LegUp { leg, profile: &pool.profile, form: 0 };
+    let up = Input::LegUp { leg, profile: &pool.profile, form };
     let mut result = dialect.handle(clock::now(), up, &mut outbox);
     let mut bytes = Vec::new();
     loop {
@@ -144,7 +168,8 @@ async fn talk(plan: &Plan, ids: &Ids, id: PoolId) -> std::io::Result<()> {
                 Action::Learn { fact, .. } if plan.learn(id, fact) => {
                     tracing::info!(pool = pool.name, %fact, "probe learnt about a pool");
                 }
-                Action::Close { .. } | Action::LegRefused { .. } => return Ok(()),
+                Action::LegRefused { retry, .. } => return Ok(*retry == Retry::NextForm),
+                Action::Close { .. } => return Ok(false),
                 _ => {}
             }
         }
@@ -156,7 +181,7 @@ async fn talk(plan: &Plan, ids: &Ids, id: PoolId) -> std::io::Result<()> {
                 break n;
             }
             if bytes.len() > PROBE_BYTES || stream.read_buf(&mut bytes).await? == 0 {
-                return Ok(());
+                return Ok(false);
             }
         };
         let rest = bytes.split_off(end.min(bytes.len()));

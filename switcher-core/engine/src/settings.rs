@@ -28,6 +28,21 @@ pub struct Settings {
     pub admin: Option<SocketAddr>,
     /// Whether pools are probed for what they are like when nothing is known about them.
     pub probe: bool,
+    /// Where the number of this switcher in its fleet comes from.
+    pub number: FleetNumber,
+}
+
+/// The number of a switcher in its fleet. Pools that adopt the ids we propose need it: without it
+/// two switchers would propose the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FleetNumber {
+    /// There is none, or none is needed.
+    #[default]
+    None,
+    /// This one, 1 to 255.
+    Fixed(u8),
+    /// A coin source gives one; no miner is accepted before it has.
+    FromSource,
 }
 
 /// One listening address.
@@ -198,6 +213,7 @@ impl Default for Settings {
             timing: Timing::default(),
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 9332))),
             probe: true,
+            number: FleetNumber::None,
         }
     }
 }

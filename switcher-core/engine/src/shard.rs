@@ -207,6 +207,7 @@ impl Shard {
             }
             Err(error) => {
                 self.gone();
+                self.ids.release(id);
                 tracing::error!(session = %id, %error, "session could not be resumed");
             }
         }
@@ -256,6 +257,7 @@ impl Shard {
                 session.release(self, key);
                 *place = None;
                 self.sessions.borrow_mut().remove(key);
+                self.ids.release(cell.id);
                 self.counters.sessions_closed.add(1);
                 self.gone();
                 Poll::Ready(())

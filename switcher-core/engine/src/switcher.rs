@@ -25,7 +25,7 @@ use crate::ids::Ids;
 use crate::plan::Plan;
 use crate::pool_watch;
 use crate::session::frozen::FrozenSession;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{FleetNumber, Settings, SettingsError};
 use crate::shard::{self, Command, Shared};
 use crate::state::{Document, SavedListener, SocketMismatch, State, TakenListener};
 
@@ -34,6 +34,9 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a source may take to stop.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// After so long without a number of its own the switcher says what it waits for.
+const NUMBER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What to run.
 pub struct Setup {
@@ -136,6 +139,7 @@ impl Engine {
         let sources = self.start_sources(setup.sources, document.sources, &stopped);
         for session in sessions {
             self.budget.add_session();
+            self.ids.hold(session.id());
             self.shards.resume(session);
         }
         pool_watch::resolve_first(&self.plan).await;
@@ -148,9 +152,12 @@ impl Engine {
         let mut prober = Box::pin(prober);
         let _ = tokio::time::timeout(PROBE_PATIENCE, &mut prober).await;
         self.shards.watch_ports(self.listeners.iter().map(|(saved, _)| saved.address.port()));
-        let accepting = self.accept();
         let draining = Arc::default();
         let admin = self.open_admin(setup.settings.admin, &draining);
+        if setup.settings.number == FleetNumber::FromSource {
+            self.await_number(&mut control.stop).await;
+        }
+        let accepting = self.accept();
         let started = Started {
             listeners: self.listeners.iter().map(|(saved, _)| saved.address).collect(),
             admin: admin.as_ref().map(|admin| admin.address),
@@ -198,6 +205,24 @@ impl Engine {
             }
         }
         state
+    }
+
+    /// Waits for a source to give this switcher its number, or for the end.
+    async fn await_number(&self, stop: &mut watch::Receiver<Option<Stop>>) {
+        let tell = async {
+            tokio::time::sleep(NUMBER_PATIENCE).await;
+            tracing::warn!(
+                "no coin source has given this switcher its number yet; miners wait for it"
+            );
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.board.numbered() => {
+                tracing::info!(number = self.board.server_id(), "number in the fleet");
+            }
+            _ = stop.wait_for(Option::is_some) => {}
+            () = tell => {}
+        }
     }
 
     fn accept(&self) -> Vec<tokio::task::JoinHandle<io::Result<()>>> {
@@ -354,7 +379,11 @@ fn start_shards(setup: &Setup, plan: &Arc<Plan>, document: &Document) -> io::Res
     shards.load_counters(plan, &document.counters);
     let names: Vec<_> = setup.sources.iter().map(|source| source.name().to_owned()).collect();
     let tell = shards.clone();
-    let board = Arc::new(Board::new(&names, document.board.clone(), move |sub_account| {
+    let number = match setup.settings.number {
+        FleetNumber::Fixed(number) => number,
+        FleetNumber::None | FleetNumber::FromSource => 0,
+    };
+    let board = Arc::new(Board::new(number, &names, document.board.clone(), move |sub_account| {
         tell.tell(|| Command::News(sub_account.clone()));
     }));
     let budget = Arc::new(Budget::new(&plan.limits));

@@ -315,9 +315,9 @@ fn what_is_held_back_is_bounded() {
 #[test]
 fn a_newcomer_without_a_pool_is_told_and_let_go() {
     for (refusal, error) in [
-        (Refusal::UnknownSubAccount, r#"[201,"Invalid Sub-account Name",null]"#),
-        (Refusal::NoSuchCoin, r#"[301,"Stratum Server Not Found",null]"#),
-        (Refusal::NoPool, r#"[302,"Connect Stratum Server Failed",null]"#),
+        (Refusal::UnknownSubAccount, r#"[201,"Invalid Sub-account Name",1]"#),
+        (Refusal::NoSuchCoin, r#"[301,"Stratum Server Not Found",1]"#),
+        (Refusal::NoPool, r#"[302,"Connect Stratum Server Failed",1]"#),
     ] {
         let mut world = World::new();
         world.subscribe_and_authorize("x");

@@ -14,5 +14,6 @@ mod miners;
 mod pools;
 mod random;
 mod shares;
+mod sserver;
 mod switching;
 mod world;

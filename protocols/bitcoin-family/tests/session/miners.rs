@@ -163,10 +163,10 @@ fn a_miner_that_asks_for_rolling_while_it_mines_gets_what_its_pool_allows() {
 #[test]
 fn names_that_are_none_are_refused_with_the_originals_codes() {
     for (params, error) in [
-        ("[]", r#"[103,"Too Few Params",null]"#),
-        ("[123]", r#"[104,"Worker Name Must be a String",null]"#),
-        (r#"[""]"#, r#"[105,"Sub-account Name Cannot be Empty",null]"#),
-        (r#"[".rig"]"#, r#"[105,"Sub-account Name Cannot be Empty",null]"#),
+        ("[]", r#"[103,"Too Few Params",1]"#),
+        ("[123]", r#"[104,"Worker Name Must be a String",1]"#),
+        (r#"[""]"#, r#"[105,"Sub-account Name Cannot be Empty",1]"#),
+        (r#"[".rig"]"#, r#"[105,"Sub-account Name Cannot be Empty",1]"#),
     ] {
         let mut world = World::new();
 

@@ -170,7 +170,12 @@ impl World {
     }
 
     pub(crate) fn leg_up_with(&mut self, leg: u32, profile: &Profile) -> Vec<String> {
-        self.input(Input::LegUp { leg: LegId(leg), profile, form: 0 })
+        self.leg_up_in(leg, profile, 0)
+    }
+
+    /// With a form of handshake behind the first.
+    pub(crate) fn leg_up_in(&mut self, leg: u32, profile: &Profile, form: u8) -> Vec<String> {
+        self.input(Input::LegUp { leg: LegId(leg), profile, form })
     }
 
     pub(crate) fn cut_over(&mut self, leg: u32) -> Vec<String> {

@@ -1,0 +1,99 @@
+//! What the pools of an original's configuration may be, and what each is told of its miners.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stratum_peers::{Miner, MinerConfig, Pool, eventually};
+
+use crate::world::{
+    World, has_noticed_nothing, have_nothing_to_complain, node, ordinary, shares_at, sserver,
+};
+
+/// What was sent with every subscribe so far.
+fn subscribes(pool: &Pool) -> Vec<Vec<Value>> {
+    pool.connections().into_iter().filter_map(|one| one.subscribe_params).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sserver_is_found_out_and_spoken_to_as_the_original_does() {
+    let pool = sserver("btc").await;
+    let world = World::new(&[("btc", &pool)]).await;
+    world.writer.set(&node("alice"), "btc").await;
+    let switcher = world.start().await;
+
+    let miner = switcher.miner("alice.rig1").await;
+    shares_at(&pool, 5).await;
+
+    let report = miner.report();
+    assert_eq!(report.extranonce2_size, 8, "as sserver's own miners have it");
+    let last = subscribes(&pool).pop().expect("there was a subscribe");
+    // 127.0.0.1 as a number.
+    assert_eq!(last[1..], [json!(report.extranonce1), json!(2_130_706_433_u32)]);
+    let lines = pool.last_connection().expect("there is one").lines;
+    let asked = lines.iter().filter_map(|line| line.strip_prefix('<'));
+    let ids =
+        asked.filter_map(|line| Some(serde_json::from_str::<Value>(line).ok()?["id"].clone()));
+    assert_eq!(ids.take(3).collect::<Vec<_>>(), ["configure", "subscribe", "auth"], "{lines:#?}");
+    has_noticed_nothing(&miner);
+    have_nothing_to_complain(&[&pool]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_pool_serves_as_well_and_is_told_nothing_of_the_miner() {
+    for size in [8, 4] {
+        let (btc, bcc) = (sserver("btc").await, ordinary("bcc", size).await);
+        let world = World::new(&[("btc", &btc), ("bcc", &bcc)]).await;
+        world.writer.set(&node("alice"), "btc").await;
+        let switcher = world.start().await;
+        let miner = switcher.miner("alice.rig1").await;
+        shares_at(&btc, 5).await;
+
+        world.writer.set(&node("alice"), "bcc").await;
+        shares_at(&bcc, 5).await;
+        world.writer.set(&node("alice"), "btc").await;
+        shares_at(&btc, 5).await;
+
+        for params in subscribes(&bcc) {
+            assert_eq!(params.len(), 1, "only the agent: {params:?}");
+        }
+        let names: Vec<_> = bcc.report().accepted_by_name.into_keys().collect();
+        assert_eq!(names, ["alice.rig1"], "nobody but the miner itself");
+        has_noticed_nothing(&miner);
+        have_nothing_to_complain(&[&btc, &bcc]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sserver_gets_the_second_try_with_the_suffix_of_its_coin() {
+    let pool = sserver("btc").await;
+    pool.reconfigure(|config| {
+        let known = ["alice_bch".to_owned()].into_iter().collect();
+        config.names = stratum_peers::pool::Names::SubAccounts(known);
+    });
+    let servers = json!({ "bcc": { "URL": pool.address().to_string(), "UserSuffix": "bch" } });
+    let world = World::new(&[]).await.with("StratumServerMap", servers);
+    world.writer.set(&node("alice"), "bcc").await;
+    let switcher = world.start().await;
+
+    let miner = switcher.miner("alice.rig1").await;
+    shares_at(&pool, 3).await;
+
+    has_noticed_nothing(&miner);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_cannot_be_reached_is_told_with_the_originals_code() {
+    let mut pool = sserver("btc").await;
+    let world = World::new(&[("btc", &pool)]).await.set("timing.hold=1s");
+    world.writer.set(&node("alice"), "btc").await;
+    let switcher = world.start().await;
+    pool.stop().await;
+
+    let refusal = switcher.refusal("alice.rig1").await;
+
+    assert!(refusal.ends_with(r#""error":[302,"Connect Stratum Server Failed",1]}"#), "{refusal}");
+    pool.restart().await;
+    let config = MinerConfig::new("alice.rig1").reconnecting(Duration::from_millis(500));
+    let miner = Miner::connect(switcher.address, config).await;
+    eventually("it is served again", || miner.report().accepted > 2).await;
+}
