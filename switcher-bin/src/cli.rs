@@ -11,7 +11,9 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Inputs, Mistakes, document, load};
 use crate::plugins::{self, BUILT_IN, Make};
-use crate::{Control, Invocation, Outcome, State, host, logging, serve, signals};
+use crate::signals::Signals;
+use crate::upgrade::{self, Handed};
+use crate::{Invocation, Outcome, host, logging};
 
 /// The variable that names the file if no flag does.
 const FILE_VARIABLE: &str = "SWITCHER_CONFIG";
@@ -28,6 +30,9 @@ const FILE_VARIABLE: &str = "SWITCHER_CONFIG";
 struct Cli {
     #[command(flatten)]
     given: Given,
+    /// Shows that this program could take over the state on standard input, and ends.
+    #[arg(long, hide = true)]
+    preflight: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -65,6 +70,20 @@ enum Command {
     },
     /// Lists the built-in dialects and coin sources.
     Plugins,
+    /// Has a running switcher replace its program by what lies at its path now, and waits for it.
+    Upgrade(Target),
+}
+
+/// Which process.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Target {
+    /// Its process id.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// A file with its process id.
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
 }
 
 /// Does what the arguments say.
@@ -74,6 +93,7 @@ enum Command {
 /// The output cannot be written, or serving failed.
 pub(crate) fn run(
     invocation: &Invocation,
+    handed: Option<Handed>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Outcome> {
@@ -102,9 +122,19 @@ pub(crate) fn run(
                 Err(mistakes) => refuse(&mistakes, err),
             };
         }
+        Some(Command::Upgrade(target)) => {
+            return upgrade::request(target.pid, target.pidfile.as_deref(), out, err);
+        }
+        None if cli.preflight => {
+            upgrade::unblock_signals()?;
+            return match read(cli.given, invocation) {
+                Ok(config) => upgrade::rehearse(&config, out),
+                Err(mistakes) => refuse(&mistakes, err),
+            };
+        }
         None => {
             return match read(cli.given, invocation) {
-                Ok(config) => run_until_stopped(config),
+                Ok(config) => run_until_stopped(&config, handed),
                 Err(mistakes) => refuse(&mistakes, err),
             };
         }
@@ -170,9 +200,10 @@ fn check(
     Ok(outcome)
 }
 
-fn run_until_stopped(config: Config) -> anyhow::Result<Outcome> {
-    // Held until the end: dropping it writes what is left.
-    let _log = logging::start(&config.log)?;
+fn run_until_stopped(config: &Config, handed: Option<Handed>) -> anyhow::Result<Outcome> {
+    // Before any thread exists: all of them are born with these signals blocked.
+    let signals = Signals::block()?;
+    let log = logging::start(&config.log)?;
     for remark in &config.remarks {
         warn!("{remark}");
     }
@@ -180,9 +211,10 @@ fn run_until_stopped(config: Config) -> anyhow::Result<Outcome> {
         Ok(limit) => info!(limit, "open files"),
         Err(error) => warn!(%error, "the limit of open files stays as it is"),
     }
-    let stop = signals::listen()?;
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    serve(config, BUILT_IN, State::default(), Control { stop, started: None })?;
+    upgrade::serve(config, handed, &signals, &log)?;
     info!("stopped");
+    // Dropping it writes what is left.
+    drop(log);
     Ok(Outcome::Done)
 }

@@ -32,6 +32,8 @@ pub struct Config {
     pub sources: Sources,
     /// For the log.
     pub log: LogSettings,
+    /// For upgrades.
+    pub upgrade: UpgradeSettings,
     /// All values in force, as TOML, secrets hidden.
     pub effective: String,
     /// What is allowed but should be known.
@@ -73,6 +75,15 @@ pub struct LogSettings {
     pub names_key: Option<String>,
     /// The file to append to, if not standard error.
     pub file: Option<PathBuf>,
+}
+
+/// Settings of upgrades.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpgradeSettings {
+    /// How long the new program may take to show that it is fit.
+    pub preflight: Duration,
+    /// Where a readable copy of the state is written.
+    pub runtime_file: Option<PathBuf>,
 }
 
 /// Reads, merges and checks a configuration.

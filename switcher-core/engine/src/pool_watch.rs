@@ -29,10 +29,14 @@ pub(crate) async fn resolve_all(plan: &Plan) {
     }
 }
 
-/// Resolves them again and again. Addresses stand while the resolver is in trouble.
-pub(crate) async fn keep_resolving(plan: Arc<Plan>) {
+/// Resolves them again and again, from the start on if `at_once`. Addresses stand while the
+/// resolver is in trouble.
+pub(crate) async fn keep_resolving(plan: Arc<Plan>, at_once: bool) {
     if !plan.pools.iter().any(PoolPlan::has_name) {
         return;
+    }
+    if at_once {
+        resolve_all(&plan).await;
     }
     loop {
         tokio::time::sleep(plan.timing.resolve).await;
