@@ -66,10 +66,11 @@ impl Start {
         text.push_str("[[listeners]]\nname = \"miners\"\nlisten = \"127.0.0.1:0\"\n");
         text.push_str("[admin]\nlisten = \"127.0.0.1:0\"\n");
         if self.coins.is_some() {
-            text.push_str("[sources.file]\npath = \"coins.toml\"\nsettle = \"10ms\"\n");
+            text.push_str("[sources.file]\npath = \"coins.toml\"\nsettle = \"50ms\"\n");
         }
         for (coin, at) in &self.pools {
-            let _ = write!(text, "[[coins.{coin}.pools]]\nname = \"{coin}-pool\"\nurl = \"{at}\"\n");
+            let _ =
+                write!(text, "[[coins.{coin}.pools]]\nname = \"{coin}-pool\"\nurl = \"{at}\"\n");
             let _ = writeln!(text, "pacing = {{ dials_per_second = 0, in_flight = 0 }}");
         }
         text.push_str(&self.more);
@@ -102,17 +103,12 @@ impl Start {
             .spawn()
             .unwrap();
         let log = Log::read(child.stderr.take().unwrap());
-        let log_of = log.clone();
-        let place = |what: &'static str| {
-            let log = log_of.clone();
-            eventually_some(what, move || {
-                let line = log.lines().into_iter().find(|line| line.contains(what))?;
-                line.split("address=").nth(1)?.trim().parse().ok()
-            })
-        };
-        let address = place("listening for miners").await;
-        let admin = place("admin listener is open").await;
-        Switcher { folder, program, config, child, log, address, admin }
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let (address, admin) = (nowhere, nowhere);
+        let mut switcher = Switcher { folder, program, config, child, log, address, admin };
+        switcher.address = switcher.place("listening for miners").await;
+        switcher.admin = switcher.place("admin listener is open").await;
+        switcher
     }
 }
 
@@ -157,6 +153,15 @@ pub(crate) struct Switcher {
 impl Switcher {
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The address in the last line with this text.
+    pub(crate) async fn place(&self, what: &'static str) -> SocketAddr {
+        eventually_some(what, || {
+            let line = self.log.lines().into_iter().rfind(|line| line.contains(what))?;
+            line.split("address=").nth(1)?.trim().parse().ok()
+        })
+        .await
     }
 
     pub(crate) fn pid(&self) -> u32 {
