@@ -13,7 +13,9 @@ use crate::config::original;
 use crate::config::{Config, Inputs, Mistakes, document, load};
 use crate::go_flags::{self, GoFlags};
 use crate::plugins::{self, BUILT_IN, Make};
-use crate::{Control, Invocation, Outcome, State, host, inherited, logging, serve, signals};
+use crate::signals::Signals;
+use crate::upgrade::{self, Handed};
+use crate::{Invocation, Outcome, host, inherited, logging};
 
 /// The variable that names the file if no flag does.
 const FILE_VARIABLE: &str = "SWITCHER_CONFIG";
@@ -32,6 +34,9 @@ const FILE_VARIABLE: &str = "SWITCHER_CONFIG";
 struct Cli {
     #[command(flatten)]
     given: Given,
+    /// Shows that this program could take over the state on standard input, and ends.
+    #[arg(long, hide = true)]
+    preflight: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -74,6 +79,20 @@ enum Command {
     },
     /// Lists the built-in dialects and coin sources.
     Plugins,
+    /// Has a running switcher replace its program by what lies at its path now, and waits for it.
+    Upgrade(Target),
+}
+
+/// Which process.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Target {
+    /// Its process id.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// A file with its process id.
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
 }
 
 /// Does what the arguments say.
@@ -83,6 +102,7 @@ enum Command {
 /// The output cannot be written, or serving failed.
 pub(crate) fn run(
     invocation: &Invocation,
+    handed: Option<Handed>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Outcome> {
@@ -127,8 +147,20 @@ pub(crate) fn run(
                 Err(mistakes) => refuse(&mistakes, err),
             };
         }
+        Some(Command::Upgrade(target)) => {
+            return upgrade::request(target.pid, target.pidfile.as_deref(), out, err);
+        }
+        None if cli.preflight => {
+            upgrade::unblock_signals()?;
+            return match read(cli.given, &go, invocation) {
+                Ok(config) => upgrade::rehearse(&config, out),
+                Err(mistakes) => refuse(&mistakes, err),
+            };
+        }
         None => {
-            let left = go.runtime.as_deref().map_or(0, inherited::close_all);
+            // After an upgrade of our own the file is one of the past, and names other sockets.
+            let runtime = go.runtime.as_deref().filter(|_| handed.is_none());
+            let left = runtime.map_or(0, inherited::close_all);
             return match read(cli.given, &go, invocation) {
                 Ok(mut config) => {
                     if left > 0 {
@@ -136,7 +168,7 @@ pub(crate) fn run(
                             "{left} sessions of the program before this one were closed; their miners connect again"
                         ));
                     }
-                    run_until_stopped(config)
+                    run_until_stopped(&config, handed)
                 }
                 Err(mistakes) => refuse(&mistakes, err),
             };
@@ -208,9 +240,10 @@ fn check(
     Ok(outcome)
 }
 
-fn run_until_stopped(config: Config) -> anyhow::Result<Outcome> {
-    // Held until the end: dropping it writes what is left.
-    let _log = logging::start(&config.log)?;
+fn run_until_stopped(config: &Config, handed: Option<Handed>) -> anyhow::Result<Outcome> {
+    // Before any thread exists: all of them are born with these signals blocked.
+    let signals = Signals::block()?;
+    let log = logging::start(&config.log)?;
     if !config.remarks.is_empty() {
         // In one event: the log would sum up several.
         warn!("{}", config.remarks.join("; "));
@@ -219,9 +252,10 @@ fn run_until_stopped(config: Config) -> anyhow::Result<Outcome> {
         Ok(limit) => info!(limit, "open files"),
         Err(error) => warn!(%error, "the limit of open files stays as it is"),
     }
-    let stop = signals::listen()?;
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    serve(config, BUILT_IN, State::default(), Control { stop, started: None })?;
+    upgrade::serve(config, handed, &signals, &log)?;
     info!("stopped");
+    // Dropping it writes what is left.
+    drop(log);
     Ok(Outcome::Done)
 }

@@ -35,6 +35,8 @@ pub struct Config {
     pub sources: Sources,
     /// For the log.
     pub log: LogSettings,
+    /// For upgrades.
+    pub upgrade: UpgradeSettings,
     /// All values in force, as TOML, secrets hidden.
     pub effective: String,
     /// What is allowed but should be known.
@@ -151,6 +153,15 @@ pub struct LogSettings {
     pub file: Option<PathBuf>,
     /// What goes to standard error as well if there is a file.
     pub stderr: Option<Level>,
+}
+
+/// Settings of upgrades.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpgradeSettings {
+    /// How long the new program may take to show that it is fit.
+    pub preflight: Duration,
+    /// Where a readable copy of the state is written.
+    pub runtime_file: Option<PathBuf>,
 }
 
 /// Reads, merges and checks a configuration.

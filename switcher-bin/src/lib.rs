@@ -14,6 +14,7 @@ pub mod logging;
 pub mod plugins;
 mod signals;
 mod static_source;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -24,6 +25,7 @@ pub use switcher_core::{Control, Setup, Started, State, Stop};
 
 use config::Config;
 use plugins::Plugin;
+use switcher_upgrade::program::{HANDOVER, ROLLBACK};
 
 /// How the program was called.
 #[derive(Debug, Clone)]
@@ -38,6 +40,10 @@ impl Invocation {
     /// How this process was called. Variables that are no text are none of ours.
     pub fn of_process() -> Self {
         let text = |(name, value): (OsString, OsString)| {
+            // What upgrades put there is no key of the configuration.
+            if name == HANDOVER || name == ROLLBACK {
+                return None;
+            }
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         Self {
@@ -72,9 +78,37 @@ impl Outcome {
     }
 }
 
+/// Does what the process's own arguments say, with what the program before it has handed over, if
+/// it was there before. If that comes to nothing, the program before goes on.
+pub fn run_process(out: &mut dyn Write, err: &mut dyn Write) -> Outcome {
+    let handed = match upgrade::take_over() {
+        Ok(handed) => handed,
+        Err(error) => {
+            // Returns only if there is no way back.
+            let failed = upgrade::give_back(&format!("{error:#}"));
+            let _ = writeln!(err, "stratum-switcher: {error:#}; {failed}");
+            return Outcome::Failed;
+        }
+    };
+    if handed.is_none() {
+        return run(&Invocation::of_process(), out, err);
+    }
+    let mut said = Vec::new();
+    let result = cli::run(&Invocation::of_process(), handed, out, &mut said);
+    if let Err(error) = &result {
+        let _ = writeln!(said, "stratum-switcher: {error:#}");
+    }
+    if !matches!(result, Ok(Outcome::Done)) {
+        // Without effect once miners are served.
+        let _ = upgrade::give_back(String::from_utf8_lossy(&said).trim());
+    }
+    let _ = err.write_all(&said);
+    result.unwrap_or(Outcome::Failed)
+}
+
 /// Does what the arguments say. Results go to `out`, everything else to `err`.
 pub fn run(invocation: &Invocation, out: &mut dyn Write, err: &mut dyn Write) -> Outcome {
-    cli::run(invocation, out, err).unwrap_or_else(|error| {
+    cli::run(invocation, None, out, err).unwrap_or_else(|error| {
         // Whoever reads the output may have gone; there is nobody left to tell.
         let _ = writeln!(err, "stratum-switcher: {error:#}");
         Outcome::Failed
@@ -87,13 +121,18 @@ pub fn run(invocation: &Invocation, out: &mut dyn Write, err: &mut dyn Write) ->
 ///
 /// The engine does not start or a source cannot be made.
 pub fn serve(
-    config: Config,
+    config: &Config,
     plugins: &[Plugin],
     state: State,
     control: Control,
 ) -> anyhow::Result<State> {
+    let setup = setup(config, plugins)?;
+    switcher_core::run(setup, state, control).context("the switcher cannot run")
+}
+
+/// What the engine needs for a run.
+fn setup(config: &Config, plugins: &[Plugin]) -> anyhow::Result<Setup> {
     let sources = plugins::sources(plugins, &config.sources)
         .map_err(|problem| anyhow!(problem).context("coin source"))?;
-    let setup = Setup { settings: config.settings, dialects: plugins::dialects(plugins), sources };
-    switcher_core::run(setup, state, control).context("the switcher cannot run")
+    Ok(Setup { settings: config.settings.clone(), dialects: plugins::dialects(plugins), sources })
 }

@@ -10,9 +10,9 @@ pub mod names;
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -58,6 +58,9 @@ pub struct Log {
     // Dropped in this order: the last sums come before the writers' threads end.
     _ticker: Ticker,
     _writers: Vec<WorkerGuard>,
+    aggregate: Aggregate,
+    lines: Arc<Lag>,
+    dropped: ErrorCounter,
 }
 
 /// Starts the log of the process.
@@ -75,8 +78,11 @@ pub fn start(settings: &LogSettings) -> Result<Log, LogError> {
                 )?)
             }
         };
+    let lines = Arc::<Lag>::default();
+    let sink = Box::new(Counting { sink, lines: Arc::clone(&lines) });
     let (writer, guard) = in_the_background(sink);
     let dropped = writer.error_counter();
+    let writer = Counted { writer, lines: Arc::clone(&lines) };
     let aggregate = Aggregate::default();
     // What goes to standard error as well has its own thread, and its own queue to drop from.
     let also = settings.stderr.filter(|_| settings.file.is_some());
@@ -91,11 +97,84 @@ pub fn start(settings: &LogSettings) -> Result<Log, LogError> {
     };
     let subscriber = subscriber(settings, aggregate.clone(), writer)?;
     tracing::subscriber::set_global_default(subscriber).map_err(LogError::Taken)?;
-    Ok(Log { _ticker: Ticker::start(aggregate, dropped), _writers: guards })
+    let ticker = Ticker::start(aggregate.clone(), dropped.clone());
+    Ok(Log { _ticker: ticker, _writers: guards, aggregate, lines, dropped })
 }
 
 fn in_the_background(sink: Box<dyn Write + Send>) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(sink)
+}
+
+impl Log {
+    /// Writes out what waits, before the process becomes another program. Gives up after
+    /// `patience`: a log that cannot be written holds nobody up.
+    pub fn flush(&self, patience: Duration) {
+        self.aggregate.tell(true);
+        let began = Instant::now();
+        let waits = || {
+            let done = self.lines.written.load(Ordering::Acquire);
+            let dropped = self.dropped.dropped_lines() as u64;
+            done + dropped < self.lines.sent.load(Ordering::Acquire)
+        };
+        while waits() && began.elapsed() < patience {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+/// Lines given to the thread that writes, and lines it has written.
+#[derive(Debug, Default)]
+struct Lag {
+    sent: AtomicU64,
+    written: AtomicU64,
+}
+
+/// Counts lines on their way in.
+#[derive(Debug, Clone)]
+struct Counted {
+    writer: NonBlocking,
+    lines: Arc<Lag>,
+}
+
+impl<'a> MakeWriter<'a> for Counted {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.sent.fetch_add(1, Ordering::Release);
+        self.writer.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// Counts lines on their way out.
+struct Counting {
+    sink: Box<dyn Write + Send>,
+    lines: Arc<Lag>,
+}
+
+impl Write for Counting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sink.write(bytes)
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let result = self.sink.write_all(line);
+        self.lines.written.fetch_add(1, Ordering::Release);
+        result
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
 }
 
 /// The log without a thread and without being the process's own, so that tests can have several.

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use switcher_bin::{Invocation, run};
+use switcher_bin::run_process;
 
 // Its options are in `.cargo/config.toml`: setting them here would take unsafe code.
 #[cfg(feature = "jemalloc")]
@@ -13,6 +13,6 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     // SIGPIPE is ignored by Rust's runtime before `main`: a pool that went away is an error of a
     // write, not the end of the process.
-    let outcome = run(&Invocation::of_process(), &mut io::stdout().lock(), &mut io::stderr());
+    let outcome = run_process(&mut io::stdout().lock(), &mut io::stderr());
     ExitCode::from(outcome.code())
 }

@@ -98,7 +98,7 @@ impl World {
         let (sender, started) = oneshot::channel();
         let control = Control { stop: stopped, started: Some(sender) };
         let thread = std::thread::spawn(move || {
-            serve(config, BUILT_IN, State::default(), control)
+            serve(&config, BUILT_IN, State::default(), control)
                 .unwrap_or_else(|error| panic!("the switcher: {error:#}"));
         });
         Launched { started, switcher: Running { stop, thread: Some(thread) } }

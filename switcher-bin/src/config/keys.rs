@@ -545,6 +545,32 @@ pub const LOG: Section = Section {
     ],
 };
 
+/// Replacing the running program.
+pub const UPGRADE: Section = Section {
+    path: "upgrade",
+    about: "Replacing the running program by a new one (SIGUSR2), see docs/upgrading.md.",
+    keys: &[
+        key(
+            "preflight",
+            Form::Time(100),
+            Is("\"10s\""),
+            "How long the new program may take to show that it could take over.",
+        ),
+        key(
+            "freeze",
+            Form::Time(10),
+            Is("\"400ms\""),
+            "What has not stopped after so long makes the upgrade be given up.",
+        ),
+        key(
+            "runtime_file",
+            Form::Path,
+            Unset("none is written", "\"/run/stratum-switcher/runtime.json\""),
+            "File for a readable copy of the state that was carried over, without secrets.",
+        ),
+    ],
+};
+
 /// All sections, in the order of the default file.
 pub const SECTIONS: &[&Section] = &[
     &ROOT,
@@ -561,6 +587,7 @@ pub const SECTIONS: &[&Section] = &[
     &TIMING,
     &ADMIN,
     &LOG,
+    &UPGRADE,
 ];
 
 impl Section {

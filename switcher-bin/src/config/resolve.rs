@@ -19,8 +19,8 @@ use super::form::{Checked, quoted, sounds_secret};
 use super::keys::Section;
 use super::section::{Place, Reader};
 use super::{
-    Config, FileSource, LogSettings, Secret, Sources, ZookeeperNumber, ZookeeperRegistration,
-    ZookeeperSource, keys,
+    Config, FileSource, LogSettings, Secret, Sources, UpgradeSettings, ZookeeperNumber,
+    ZookeeperRegistration, ZookeeperSource, keys,
 };
 use crate::plugins::{Make, Plugin};
 
@@ -64,9 +64,10 @@ pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
     settings.timing = timing(reader);
     settings.admin = admin(reader);
     let log = log(reader);
+    let upgrade = upgrade(reader, &mut settings.timing);
     check(reader, &settings, &dialects);
     let remarks = remarks(&settings);
-    Config { settings, sources, log, effective: String::new(), remarks }
+    Config { settings, sources, log, upgrade, effective: String::new(), remarks }
 }
 
 fn coin(reader: &mut Reader, place: &Place, dialects: &Dialects) -> CoinSettings {
@@ -391,7 +392,14 @@ fn timing(reader: &mut Reader) -> Timing {
         drain: open.time("drain"),
         user_timeout: open.time("user_timeout"),
         resolve: open.time("resolve"),
+        ..Timing::default()
     }
+}
+
+fn upgrade(reader: &mut Reader, timing: &mut Timing) -> UpgradeSettings {
+    let mut open = reader.section(&keys::UPGRADE, Place::of(&["upgrade"]));
+    timing.freeze = open.time("freeze");
+    UpgradeSettings { preflight: open.time("preflight"), runtime_file: open.path("runtime_file") }
 }
 
 fn admin(reader: &mut Reader) -> Option<SocketAddr> {

@@ -89,7 +89,7 @@ impl Stage {
         let control = Control { stop: stopped, started: Some(started) };
         std::thread::Builder::new().name("switcher".into()).spawn(move || {
             // Whoever asked has gone only when the demonstration is over.
-            let _ = serving.send(serve(config, BUILT_IN, State::default(), control));
+            let _ = serving.send(serve(&config, BUILT_IN, State::default(), control));
         })?;
         let Ok(Ok(started)) = tokio::time::timeout(PATIENCE, start).await else {
             return Err(served.await.map_or_else(

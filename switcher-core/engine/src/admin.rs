@@ -27,6 +27,7 @@ use crate::budget::Budget;
 use crate::plan::Plan;
 use crate::shard::Command;
 use crate::switcher::Shards;
+use crate::upgrades::{UpgradeReport, Upgrades};
 
 /// Longest page of a list.
 const PAGE: usize = 1_000;
@@ -44,6 +45,7 @@ pub(crate) struct AdminContext {
     pub(crate) started: Millis,
     /// Set when the switcher does not take newcomers any more.
     pub(crate) draining: Arc<AtomicBool>,
+    pub(crate) upgrades: Upgrades,
 }
 
 /// A running admin listener.
@@ -63,9 +65,8 @@ impl Admin {
     }
 }
 
-/// Opens the listener and starts its thread.
-pub(crate) fn start(address: SocketAddr, context: AdminContext) -> io::Result<Admin> {
-    let listener = TcpListener::bind(address)?;
+/// Starts the thread of the listener.
+pub(crate) fn start(listener: TcpListener, context: AdminContext) -> io::Result<Admin> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -206,9 +207,13 @@ struct Status {
     most_sessions: usize,
     draining: bool,
     sources: Vec<SourceHealth>,
+    /// Times the program was replaced since it was first started.
+    generation: u64,
+    last_upgrade: Option<UpgradeReport>,
 }
 
 async fn status(State(context): State<AdminContext>) -> Json<Status> {
+    let upgrades = context.upgrades.book();
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_ms: crate::clock::now().since(context.started),
@@ -216,5 +221,7 @@ async fn status(State(context): State<AdminContext>) -> Json<Status> {
         most_sessions: context.budget.most_sessions(),
         draining: context.draining.load(Ordering::Relaxed),
         sources: context.board.health(),
+        generation: upgrades.generation,
+        last_upgrade: upgrades.last,
     })
 }

@@ -55,10 +55,14 @@ async fn resolve_all(plan: Arc<Plan>) {
     while lookups.join_next().await.is_some() {}
 }
 
-/// Resolves them again and again. Addresses stand while the resolver is in trouble.
-pub(crate) async fn keep_resolving(plan: Arc<Plan>) {
+/// Resolves them again and again, from the start on if `at_once`. Addresses stand while the
+/// resolver is in trouble.
+pub(crate) async fn keep_resolving(plan: Arc<Plan>, at_once: bool) {
     if !plan.pools.iter().any(PoolPlan::has_name) {
         return;
+    }
+    if at_once {
+        resolve_all(Arc::clone(&plan)).await;
     }
     loop {
         let lacks_one = plan.pools.iter().any(|pool| pool.addresses().is_empty());

@@ -176,6 +176,8 @@ pub struct Timing {
     pub user_timeout: Duration,
     /// How often a pool's host name is resolved anew.
     pub resolve: Duration,
+    /// Shards and sources that have not stopped for an upgrade after so long make it be given up.
+    pub freeze: Duration,
 }
 
 impl Default for Timing {
@@ -198,6 +200,7 @@ impl Default for Timing {
             drain: secs(10),
             user_timeout: secs(90),
             resolve: secs(60),
+            freeze: Duration::from_millis(400),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::counters::ShardCounters;
 use crate::ids::Ids;
 use crate::plan::{ListenerPlan, Plan, PoolId};
 use crate::pools::{Caller, Pools};
-use crate::session::frozen::FrozenSession;
+use crate::session::frozen::{FrozenData, FrozenSession};
 use crate::session::pipe::Stock;
 use crate::session::{Ended, Session};
 use crate::shard::timers::Timers;
@@ -45,6 +45,10 @@ pub(crate) enum Command {
     Drain(u64),
     /// End these sessions: they hold descriptors and their miners are gone.
     Evict(Vec<SocketAddr>),
+    /// Say what a freeze would give back, and go on.
+    Sample(oneshot::Sender<Vec<FrozenData>>),
+    /// Say when all that was said before is done.
+    Settle(oneshot::Sender<()>),
     /// Stop and give all sessions back.
     Freeze(oneshot::Sender<Vec<FrozenSession>>),
     /// A page of the sessions behind this number.
@@ -172,6 +176,12 @@ impl Shard {
                     }
                     let _ = answer.send(self.freeze());
                     return;
+                }
+                Command::Sample(answer) => {
+                    let _ = answer.send(self.sample());
+                }
+                Command::Settle(answer) => {
+                    let _ = answer.send(());
                 }
                 Command::Sessions { after, limit, answer } => {
                     let _ = answer.send(self.views(after, limit));
@@ -316,6 +326,15 @@ impl Shard {
             }
         }
         frozen
+    }
+
+    fn sample(&self) -> Vec<FrozenData> {
+        let sessions = self.sessions.borrow();
+        let sample = |cell: &Rc<Place>| {
+            // One that cannot be sampled at this moment is between two states of a leg.
+            cell.session.borrow().as_ref()?.sample(&self.plan).ok()
+        };
+        sessions.iter().filter_map(|(_, cell)| sample(cell)).collect()
     }
 
     fn views(&self, after: u64, limit: usize) -> Vec<SessionView> {

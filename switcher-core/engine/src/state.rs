@@ -9,17 +9,23 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{SourceState, SubAccount};
+use tokio::sync::oneshot;
 
 use crate::board::Entry;
+use crate::plan::Plan;
 use crate::session::frozen::{FrozenData, FrozenSession};
+use crate::upgrades::UpgradeBook;
 
 /// See the module. The empty state is a first start.
 #[derive(Debug, Default)]
 pub struct State {
     /// The data.
     pub document: Document,
-    /// The sockets: the listeners', then each session's in the order of the document.
+    /// The sockets: the listeners', the admin listener's, then each session's in the order of the
+    /// document.
     pub sockets: Vec<OwnedFd>,
+    /// What shards will give back that have not answered the freeze yet.
+    pub(crate) late: Vec<oneshot::Receiver<Vec<FrozenSession>>>,
 }
 
 /// The data of a [`State`].
@@ -38,8 +44,14 @@ pub struct Document {
     pub(crate) facts: BTreeMap<String, String>,
     /// Counters by name, summed over the shards.
     pub(crate) counters: BTreeMap<String, u64>,
+    /// Addresses of pools by `host:port`, so that nobody waits for a resolver.
+    pub(crate) addresses: BTreeMap<String, Vec<SocketAddr>>,
     /// The number the next session gets.
     pub(crate) next_session: u64,
+    /// Where the admin listener is; its socket is the one behind the listeners'.
+    pub(crate) admin: Option<SocketAddr>,
+    /// How upgrades have gone so far.
+    pub upgrades: UpgradeBook,
 }
 
 /// A listening socket.
@@ -60,7 +72,47 @@ pub struct SocketMismatch {
 impl Document {
     /// Number of sockets that belong to it.
     pub fn sockets(&self) -> usize {
-        self.listeners.len() + self.sessions.iter().map(FrozenData::sockets).sum::<usize>()
+        let own = self.listeners.len() + usize::from(self.admin.is_some());
+        own + self.sessions.iter().map(FrozenData::sockets).sum::<usize>()
+    }
+
+    /// What each socket is for, in their order.
+    pub fn roles(&self) -> impl Iterator<Item = String> {
+        let listeners = self.listeners.iter().map(|saved| format!("listener {}", saved.name));
+        let admin = self.admin.iter().map(|_| "admin".to_owned());
+        listeners.chain(admin).chain(self.sessions.iter().flat_map(FrozenData::roles))
+    }
+
+    /// Writes down what is known about pools.
+    pub(crate) fn save_pools(&mut self, plan: &Plan) {
+        for pool in &plan.pools {
+            if let Some(fact) = pool.fact() {
+                self.facts.insert(pool.name.clone(), fact.to_string());
+            }
+            let addresses = pool.addresses().to_vec();
+            if !addresses.is_empty() {
+                self.addresses.insert(format!("{}:{}", pool.host, pool.port), addresses);
+            }
+        }
+    }
+
+    /// Tells a plan what was known about its pools.
+    pub(crate) fn load_pools(&self, plan: &Plan) {
+        for (name, fact) in &self.facts {
+            if let Some(pool) = plan.pool_named(name) {
+                plan.learn(pool, fact);
+            }
+        }
+        for pool in plan.pools.iter().filter(|pool| pool.has_name()) {
+            if let Some(known) = self.addresses.get(&format!("{}:{}", pool.host, pool.port)) {
+                pool.set_addresses(known.as_slice().into());
+            }
+        }
+    }
+
+    /// Whether it is that of a first start.
+    pub(crate) fn is_first(&self) -> bool {
+        self.next_session == 0
     }
 
     /// Number of sessions.
@@ -69,21 +121,32 @@ impl Document {
     }
 }
 
-/// A listening socket by its name and address.
-pub(crate) type TakenListener = (SavedListener, OwnedFd);
+/// What [`State::take_sockets`] takes out.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) listeners: Vec<OwnedFd>,
+    pub(crate) admin: Option<OwnedFd>,
+    pub(crate) sessions: Vec<FrozenSession>,
+}
 
 impl State {
-    /// Takes listeners and sessions out.
-    pub(crate) fn take_sockets(
-        &mut self,
-    ) -> Result<(Vec<TakenListener>, Vec<FrozenSession>), SocketMismatch> {
+    /// Whether shards have not answered the freeze in time. Such a state is only good for another
+    /// run in this process: their sessions join it as soon as they come.
+    pub fn is_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Whether the sockets are as many as the document names.
+    pub(crate) fn check(&self) -> Result<(), SocketMismatch> {
         let (named, found) = (self.document.sockets(), self.sockets.len());
-        if named != found {
-            return Err(SocketMismatch { named, found });
-        }
+        if named == found { Ok(()) } else { Err(SocketMismatch { named, found }) }
+    }
+
+    /// Takes the sockets and the sessions out.
+    pub(crate) fn take_sockets(&mut self) -> Taken {
         let mut sockets = std::mem::take(&mut self.sockets).into_iter();
-        let listeners = std::mem::take(&mut self.document.listeners);
-        let listeners = listeners.into_iter().zip(sockets.by_ref()).collect();
+        let listeners = sockets.by_ref().take(self.document.listeners.len()).collect();
+        let admin = self.document.admin.and_then(|_| sockets.next());
         let sessions = std::mem::take(&mut self.document.sessions);
         let thawed = sessions
             .into_iter()
@@ -92,7 +155,7 @@ impl State {
                 FrozenSession { data, sockets: own }
             })
             .collect();
-        Ok((listeners, thawed))
+        Taken { listeners, admin, sessions: thawed }
     }
 
     /// Puts a session in.

@@ -22,21 +22,27 @@ use crate::clock::{self, millis};
 use crate::counters::ShardCounters;
 use crate::evict;
 use crate::ids::Ids;
-use crate::plan::Plan;
+use crate::listeners;
+use crate::plan::{ListenerPlan, Plan};
 use crate::pool_watch;
+use crate::rehearsal::Sampler;
 use crate::session::frozen::FrozenSession;
 use crate::settings::{FleetNumber, Settings, SettingsError};
 use crate::shard::{self, Command, Shared};
-use crate::state::{Document, SavedListener, SocketMismatch, State, TakenListener};
+use crate::state::{SavedListener, SocketMismatch, State, Taken};
+use crate::upgrades::Upgrades;
 
 /// Newcomers wait at most so long for the first probes.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a source may take to stop.
-const SOURCE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long is waited for shards to have taken up their sessions.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// After so long without a number of its own the switcher says what it waits for.
 const NUMBER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a source may take to stop when the program ends.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What to run.
 pub struct Setup {
@@ -97,24 +103,101 @@ pub enum RunError {
     System(#[from] io::Error),
 }
 
+/// A start that failed, with everything as it was.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: RunError,
+    /// The state, none of its sockets touched.
+    pub state: State,
+}
+
 /// Runs until told to stop. Blocks the calling thread, which serves as the control thread.
 ///
 /// # Errors
 ///
 /// What kept it from beginning. Once it runs, it does not fail.
-pub fn run(setup: Setup, mut state: State, control: Control) -> Result<State, RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let plan = Arc::new(Plan::new(&setup.settings, &setup.dialects).map_err(RunError::Settings)?);
-    for (name, fact) in &state.document.facts {
-        if let Some(pool) = plan.pool_named(name) {
-            plan.learn(pool, fact);
+pub fn run(setup: Setup, state: State, control: Control) -> Result<State, RunError> {
+    let ready = prepare(setup, state).map_err(|refused| refused.error)?;
+    Ok(ready.run(control))
+}
+
+/// Does everything that can fail before a run, without touching a socket of the state.
+///
+/// # Errors
+///
+/// What keeps it from beginning, and the state.
+pub fn prepare(setup: Setup, state: State) -> Result<Ready, Box<Refused>> {
+    match Parts::make(&setup, &state) {
+        Ok(parts) => Ok(Ready { setup, state, parts }),
+        Err(error) => Err(Box::new(Refused { error, state })),
+    }
+}
+
+/// A run that only has to begin.
+pub struct Ready {
+    setup: Setup,
+    state: State,
+    parts: Parts,
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ready")
+    }
+}
+
+impl Ready {
+    /// A hand to take samples with during the run.
+    pub fn sampler(&self) -> Sampler {
+        let Parts { plan, shards, board, ids, listening, upgrades, .. } = &self.parts;
+        Sampler {
+            plan: Arc::clone(plan),
+            shards: shards.clone(),
+            board: Arc::clone(board),
+            ids: Arc::clone(ids),
+            listeners: listening.iter().map(|wanted| wanted.saved.clone()).collect(),
+            upgrades: upgrades.clone(),
         }
     }
-    let (saved_listeners, sessions) = state.take_sockets()?;
-    let listeners = open_listeners(&setup.settings, saved_listeners)?;
-    let (shards, threads, board, budget, ids) = start_shards(&setup, &plan, &state.document)?;
-    let mut engine = Engine { plan, shards, board, budget, ids, listeners, threads };
-    Ok(runtime.block_on(engine.main(setup, state.document, sessions, control)))
+
+    /// The book of upgrades of the run.
+    pub fn upgrades(&self) -> Upgrades {
+        self.parts.upgrades.clone()
+    }
+
+    /// Number of sessions that will be resumed.
+    pub fn sessions(&self) -> usize {
+        self.state.document.sessions()
+    }
+
+    /// Runs until told to stop. Blocks the calling thread.
+    pub fn run(self, control: Control) -> State {
+        let Self { setup, mut state, parts } = self;
+        let Taken { listeners, admin, sessions } = state.take_sockets();
+        let admin = admin.map(TcpListener::from).zip(state.document.admin);
+        let mut engine = Engine {
+            plan: parts.plan,
+            shards: parts.shards,
+            board: parts.board,
+            budget: parts.budget,
+            ids: parts.ids,
+            listeners: listeners::place(parts.listening, listeners),
+            admin: listeners::keep_admin(setup.settings.admin, admin),
+            upgrades: parts.upgrades,
+            threads: parts.threads,
+        };
+        let late = std::mem::take(&mut state.late);
+        let resumed = Resumed { sessions, late, is_first: state.document.is_first() };
+        parts.runtime.block_on(engine.main(setup, state.document.sources, resumed, control))
+    }
+}
+
+/// What of a state comes back to life.
+struct Resumed {
+    sessions: Vec<FrozenSession>,
+    late: Vec<oneshot::Receiver<Vec<FrozenSession>>>,
+    is_first: bool,
 }
 
 struct Engine {
@@ -124,6 +207,8 @@ struct Engine {
     budget: Arc<Budget>,
     ids: Arc<Ids>,
     listeners: Vec<(SavedListener, TcpListener)>,
+    admin: Option<TcpListener>,
+    upgrades: Upgrades,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -131,26 +216,27 @@ impl Engine {
     async fn main(
         &mut self,
         setup: Setup,
-        document: Document,
-        sessions: Vec<FrozenSession>,
+        saved_sources: BTreeMap<String, SourceState>,
+        resumed: Resumed,
         mut control: Control,
     ) -> State {
         let (stop_sources, stopped) = watch::channel(false);
-        let sources = self.start_sources(setup.sources, document.sources, &stopped);
-        for session in sessions {
-            self.budget.add_session();
-            self.ids.hold(session.id());
-            self.shards.resume(session);
+        let sources = self.start_sources(setup.sources, saved_sources, &stopped);
+        let is_first = resumed.is_first;
+        let joining = self.resume(resumed);
+        if is_first {
+            pool_watch::resolve_first(&self.plan).await;
         }
-        pool_watch::resolve_first(&self.plan).await;
-        let resolver = tokio::spawn(pool_watch::keep_resolving(Arc::clone(&self.plan)));
+        let resolver = tokio::spawn(pool_watch::keep_resolving(Arc::clone(&self.plan), !is_first));
         let prober = tokio::spawn(pool_watch::probe_unknown(
             Arc::clone(&self.plan),
             Arc::clone(&self.ids),
             setup.settings.probe,
         ));
         let mut prober = Box::pin(prober);
-        let _ = tokio::time::timeout(PROBE_PATIENCE, &mut prober).await;
+        if is_first {
+            let _ = tokio::time::timeout(PROBE_PATIENCE, &mut prober).await;
+        }
         self.shards.watch_ports(self.listeners.iter().map(|(saved, _)| saved.address.port()));
         let draining = Arc::default();
         let admin = self.open_admin(setup.settings.admin, &draining);
@@ -158,19 +244,11 @@ impl Engine {
             self.await_number(&mut control.stop).await;
         }
         let accepting = self.accept();
-        let started = Started {
-            listeners: self.listeners.iter().map(|(saved, _)| saved.address).collect(),
-            admin: admin.as_ref().map(|admin| admin.address),
-        };
-        for address in &started.listeners {
-            tracing::info!(%address, "listening for miners");
+        for settled in self.shards.ask(Command::Settle) {
+            // A shard that is stuck holds nobody else up.
+            let _ = tokio::time::timeout(SETTLE_PATIENCE, settled).await;
         }
-        if let Some(address) = started.admin {
-            tracing::info!(%address, "admin listener is open");
-        }
-        if let Some(sender) = control.started.take() {
-            let _ = sender.send(started);
-        }
+        self.tell_started(control.started.take(), admin.as_ref());
         let stop = match control.stop.wait_for(Option::is_some).await {
             Ok(stop) => stop.unwrap_or(Stop::Drain),
             // Whoever held the control is gone; nobody could stop us any more.
@@ -183,24 +261,36 @@ impl Engine {
         prober.abort();
         draining.store(true, Ordering::Relaxed);
         let mut state = State::default();
-        match stop {
+        let now = tokio::time::Instant::now;
+        let deadline = match stop {
             Stop::Drain => {
+                joining.abort();
                 self.listeners.clear();
+                self.admin = None;
                 self.drain().await;
+                let _ = stop_sources.send(true);
+                now() + SOURCE_PATIENCE
             }
-            Stop::Freeze => self.freeze(&mut state).await,
-        }
-        state.document.board = self.board.save();
-        let _ = stop_sources.send(true);
+            Stop::Freeze => {
+                let _ = stop_sources.send(true);
+                let deadline = now() + self.plan.timing.freeze;
+                state.late = joining.end().await;
+                self.freeze(&mut state, deadline).await;
+                deadline
+            }
+        };
         for (name, source) in sources {
-            state.document.sources.insert(name, stop_source(source).await);
+            state.document.sources.insert(name, stop_source(source, deadline).await);
         }
+        // Behind the sources' last words: what one has said it will not say again.
+        state.document.board = self.board.save();
         if let Some(admin) = admin {
             admin.stop();
         }
         self.shards.disconnect();
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
+            // One that is late is left behind; it ends when it has given its sessions back.
+            if (state.late.is_empty() || thread.is_finished()) && thread.join().is_err() {
                 tracing::error!("a shard has panicked");
             }
         }
@@ -225,9 +315,42 @@ impl Engine {
         }
     }
 
+    /// Gives frozen sessions to the shards, late ones as they come.
+    fn resume(&self, resumed: Resumed) -> Joining {
+        let add = {
+            let (budget, shards) = (Arc::clone(&self.budget), self.shards.clone());
+            let ids = Arc::clone(&self.ids);
+            move |session: FrozenSession| {
+                budget.add_session();
+                ids.hold(session.id());
+                shards.resume(session);
+            }
+        };
+        resumed.sessions.into_iter().for_each(&add);
+        Joining::start(resumed.late, add)
+    }
+
+    fn tell_started(&self, sender: Option<oneshot::Sender<Started>>, admin: Option<&admin::Admin>) {
+        let started = Started {
+            listeners: self.listeners.iter().map(|(saved, _)| saved.address).collect(),
+            admin: admin.map(|admin| admin.address),
+        };
+        for address in &started.listeners {
+            tracing::info!(%address, "listening for miners");
+        }
+        if let Some(address) = started.admin {
+            tracing::info!(%address, "admin listener is open");
+        }
+        if let Some(sender) = sender {
+            let _ = sender.send(started);
+        }
+    }
+
     fn accept(&self) -> Vec<tokio::task::JoinHandle<io::Result<()>>> {
         let mut accepting = Vec::new();
-        for (at, (saved, listener)) in self.listeners.iter().enumerate() {
+        for (saved, listener) in &self.listeners {
+            let named = |plan: &ListenerPlan| plan.name == saved.name;
+            let Some(at) = self.plan.listeners.iter().position(named) else { continue };
             match listener.try_clone() {
                 Ok(listener) => accepting.push(tokio::spawn(accept::accept(
                     listener,
@@ -245,7 +368,7 @@ impl Engine {
     }
 
     fn open_admin(
-        &self,
+        &mut self,
         address: Option<SocketAddr>,
         draining: &Arc<AtomicBool>,
     ) -> Option<admin::Admin> {
@@ -257,8 +380,17 @@ impl Engine {
             budget: Arc::clone(&self.budget),
             started: clock::now(),
             draining: Arc::clone(draining),
+            upgrades: self.upgrades.clone(),
         };
-        match admin::start(address, context) {
+        let listener = match &self.admin {
+            Some(listener) => listener.try_clone(),
+            None => TcpListener::bind(address).and_then(|listener| {
+                let clone = listener.try_clone();
+                self.admin = Some(listener);
+                clone
+            }),
+        };
+        match listener.and_then(|listener| admin::start(listener, context)) {
             Ok(admin) => Some(admin),
             Err(error) => {
                 tracing::error!(%address, %error, "the admin listener could not be opened");
@@ -305,32 +437,43 @@ impl Engine {
         }
     }
 
-    async fn freeze(&mut self, state: &mut State) {
+    async fn freeze(&mut self, state: &mut State, deadline: tokio::time::Instant) {
         for (saved, listener) in self.listeners.drain(..) {
             state.sockets.push(listener.into());
             state.document.listeners.push(saved);
         }
-        for answer in self.shards.ask(Command::Freeze) {
-            let Ok(sessions) = answer.await else {
-                tracing::error!("a shard did not answer the freeze");
-                continue;
-            };
-            for session in sessions {
-                state.push_session(session);
+        if let Some((listener, address)) =
+            self.admin.take().and_then(|admin| admin.local_addr().ok().map(|at| (admin, at)))
+        {
+            state.sockets.push(listener.into());
+            state.document.admin = Some(address);
+        }
+        for mut answer in self.shards.ask(Command::Freeze) {
+            match tokio::time::timeout_at(deadline, &mut answer).await {
+                Ok(Ok(sessions)) => {
+                    for session in sessions {
+                        state.push_session(session);
+                    }
+                }
+                Ok(Err(_)) => tracing::error!("a shard is gone and did not answer the freeze"),
+                Err(_) => {
+                    tracing::error!("a shard did not answer the freeze in time");
+                    state.late.push(answer);
+                }
             }
         }
-        for pool in &self.plan.pools {
-            if let Some(fact) = pool.fact() {
-                state.document.facts.insert(pool.name.clone(), fact.to_string());
-            }
-        }
+        state.document.save_pools(&self.plan);
         state.document.counters = self.shards.save_counters(&self.plan);
         state.document.next_session = self.ids.peek();
+        state.document.upgrades = self.upgrades.book();
     }
 }
 
-async fn stop_source(mut task: tokio::task::JoinHandle<SourceState>) -> SourceState {
-    if let Ok(state) = tokio::time::timeout(SOURCE_PATIENCE, &mut task).await {
+async fn stop_source(
+    mut task: tokio::task::JoinHandle<SourceState>,
+    deadline: tokio::time::Instant,
+) -> SourceState {
+    if let Ok(state) = tokio::time::timeout_at(deadline, &mut task).await {
         return state.unwrap_or_default();
     }
     tracing::warn!("a coin source did not stop in time");
@@ -338,73 +481,108 @@ async fn stop_source(mut task: tokio::task::JoinHandle<SourceState>) -> SourceSt
     SourceState::default()
 }
 
-fn open_listeners(
-    settings: &Settings,
-    mut saved: Vec<TakenListener>,
-) -> Result<Vec<(SavedListener, TcpListener)>, RunError> {
-    let mut listeners = Vec::new();
-    for listener in &settings.listeners {
-        let wanted = listener.address;
-        let at = saved.iter().position(|(saved, _)| {
-            saved.name == listener.name
-                && saved.address.ip() == wanted.ip()
-                && (wanted.port() == 0 || saved.address.port() == wanted.port())
-        });
-        let socket = match at {
-            Some(at) => TcpListener::from(saved.swap_remove(at).1),
-            None => accept::listen(wanted)
-                .map_err(|error| RunError::Listen { address: wanted, error })?,
-        };
-        let address = socket.local_addr()?;
-        listeners.push((SavedListener { name: listener.name.clone(), address }, socket));
-    }
-    Ok(listeners)
+/// Sessions that come late, and what is left of them when nobody waits any more.
+struct Joining {
+    task: tokio::task::JoinHandle<Vec<oneshot::Receiver<Vec<FrozenSession>>>>,
+    stop: oneshot::Sender<()>,
 }
 
-type Parts = (Shards, Vec<JoinHandle<()>>, Arc<Board>, Arc<Budget>, Arc<Ids>);
-
-fn start_shards(setup: &Setup, plan: &Arc<Plan>, document: &Document) -> io::Result<Parts> {
-    let count = match setup.settings.shards {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        count => count,
-    };
-    let mut handles = Vec::new();
-    let mut queues = Vec::new();
-    for _ in 0..count {
-        let (commands, queue) = mpsc::unbounded_channel();
-        handles.push(ShardHandle { commands, counters: Arc::new(ShardCounters::new(plan)) });
-        queues.push(queue);
-    }
-    let shards = Shards::new(handles);
-    shards.load_counters(plan, &document.counters);
-    let names: Vec<_> = setup.sources.iter().map(|source| source.name().to_owned()).collect();
-    let tell = shards.clone();
-    let number = match setup.settings.number {
-        FleetNumber::Fixed(number) => number,
-        FleetNumber::None | FleetNumber::FromSource => 0,
-    };
-    let board = Arc::new(Board::new(number, &names, document.board.clone(), move |sub_account| {
-        tell.tell(|| Command::News(sub_account.clone()));
-    }));
-    let budget = Arc::new(Budget::new(&plan.limits));
-    let ids = Arc::new(Ids::from(document.next_session));
-    let mut threads = Vec::new();
-    for (at, queue) in queues.into_iter().enumerate() {
-        let shared = Shared {
-            plan: Arc::clone(plan),
-            board: Arc::clone(&board),
-            budget: Arc::clone(&budget),
-            ids: Arc::clone(&ids),
-        };
-        let counters = shards.counters(at);
-        let thread = std::thread::Builder::new().name(format!("shard-{at}")).spawn(move || {
-            if let Err(error) = shard::run(shared, count, counters, queue) {
-                tracing::error!(%error, "a shard could not start");
+impl Joining {
+    fn start(
+        late: Vec<oneshot::Receiver<Vec<FrozenSession>>>,
+        add: impl Fn(FrozenSession) + Send + 'static,
+    ) -> Self {
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut missing = Vec::new();
+            for mut answer in late {
+                tokio::select! {
+                    sessions = &mut answer => sessions.into_iter().flatten().for_each(&add),
+                    _ = &mut stopped, if missing.is_empty() => missing.push(answer),
+                }
             }
-        })?;
-        threads.push(thread);
+            missing
+        });
+        Self { task, stop }
     }
-    Ok((shards, threads, board, budget, ids))
+
+    fn abort(&self) {
+        self.task.abort();
+    }
+
+    async fn end(self) -> Vec<oneshot::Receiver<Vec<FrozenSession>>> {
+        let _ = self.stop.send(());
+        self.task.await.unwrap_or_default()
+    }
+}
+
+/// What [`prepare`] makes.
+struct Parts {
+    runtime: tokio::runtime::Runtime,
+    plan: Arc<Plan>,
+    shards: Shards,
+    threads: Vec<JoinHandle<()>>,
+    board: Arc<Board>,
+    budget: Arc<Budget>,
+    ids: Arc<Ids>,
+    listening: Vec<listeners::Wanted>,
+    upgrades: Upgrades,
+}
+
+impl Parts {
+    fn make(setup: &Setup, state: &State) -> Result<Self, RunError> {
+        state.check()?;
+        let document = &state.document;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let plan =
+            Arc::new(Plan::new(&setup.settings, &setup.dialects).map_err(RunError::Settings)?);
+        document.load_pools(&plan);
+        let listening = listeners::open(&setup.settings, &document.listeners)?;
+        let count = match setup.settings.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let mut handles = Vec::new();
+        let mut queues = Vec::new();
+        for _ in 0..count {
+            let (commands, queue) = mpsc::unbounded_channel();
+            handles.push(ShardHandle { commands, counters: Arc::new(ShardCounters::new(&plan)) });
+            queues.push(queue);
+        }
+        let shards = Shards::new(handles);
+        shards.load_counters(&plan, &document.counters);
+        let names: Vec<_> = setup.sources.iter().map(|source| source.name().to_owned()).collect();
+        let tell = shards.clone();
+        let number = match setup.settings.number {
+            FleetNumber::Fixed(number) => number,
+            FleetNumber::None | FleetNumber::FromSource => 0,
+        };
+        let board =
+            Arc::new(Board::new(number, &names, document.board.clone(), move |sub_account| {
+                tell.tell(|| Command::News(sub_account.clone()));
+            }));
+        let shared = Shared {
+            plan: Arc::clone(&plan),
+            board: Arc::clone(&board),
+            budget: Arc::new(Budget::new(&plan.limits)),
+            ids: Arc::new(Ids::from(document.next_session)),
+        };
+        let mut threads = Vec::new();
+        for (at, queue) in queues.into_iter().enumerate() {
+            let shared = shared.clone();
+            let counters = shards.counters(at);
+            let thread =
+                std::thread::Builder::new().name(format!("shard-{at}")).spawn(move || {
+                    if let Err(error) = shard::run(shared, count, counters, queue) {
+                        tracing::error!(%error, "a shard could not start");
+                    }
+                })?;
+            threads.push(thread);
+        }
+        let Shared { budget, ids, .. } = shared;
+        let upgrades = Upgrades::new(document.upgrades.clone());
+        Ok(Self { runtime, plan, shards, threads, board, budget, ids, listening, upgrades })
+    }
 }
 
 /// The other side's view of a shard.
@@ -519,7 +697,7 @@ impl Shards {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn save_counters(&self, plan: &Plan) -> BTreeMap<String, u64> {
+    pub(crate) fn save_counters(&self, plan: &Plan) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
         for counters in self.all_counters() {
             counters.each(plan, |name, counter| {

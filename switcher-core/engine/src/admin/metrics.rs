@@ -15,6 +15,7 @@ use switcher_plugin::FaultKind;
 
 use super::AdminContext;
 use crate::counters::{PoolCounters, RUNGS, ShardCounters};
+use crate::upgrades::UpgradeResult;
 
 /// The text of one scrape.
 pub(super) fn text(context: &AdminContext) -> Result<String, fmt::Error> {
@@ -34,6 +35,7 @@ impl Collector for Scrape {
         self.gauges(&mut encoder, &shards)?;
         plain(&mut encoder, &shards)?;
         self.of_pools(&mut encoder, &shards)?;
+        self.of_upgrades(&mut encoder)?;
         faults(&mut encoder, &shards)
     }
 }
@@ -63,6 +65,29 @@ impl Scrape {
         for source in self.0.board.health() {
             let labels = [("source", source.name.as_str())];
             ConstGauge::new(i64::from(source.healthy)).encode(health.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn of_upgrades(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let book = self.0.upgrades.book();
+        let pause = book.last.as_ref().map_or(0, |last| last.pause_ms);
+        for (name, help, value) in [
+            ("switcher_generation", "Times the program was replaced", book.generation),
+            ("switcher_upgrade_pause_ms", "How long the last upgrade held sessions up", pause),
+        ] {
+            gauge(encoder, name, help, value)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "switcher_upgrades",
+            "Attempts to replace the program, by result",
+            None,
+            MetricType::Counter,
+        )?;
+        for result in UpgradeResult::ALL {
+            let value = book.results.get(&result).copied().unwrap_or(0);
+            let labels = [("result", result.label())];
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

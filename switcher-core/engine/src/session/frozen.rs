@@ -4,11 +4,12 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
-use switcher_plugin::{LegId, Millis, ResumeError, Seat, SessionId, SessionSeat};
+use switcher_plugin::{LegId, Millis, ResumeError, Seat, SessionId, SessionSeat, StratumDialect};
 
 use super::io::{LegIo, LegState, SessionIo};
 use super::machine::{Machine, SavedMachine};
@@ -49,6 +50,9 @@ pub(crate) struct FrozenData {
     peer: SocketAddr,
     down: Residue,
     stage: FrozenStage,
+    /// Since when it only writes what is left, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ending: Option<(Millis, Option<Box<str>>)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,9 +72,7 @@ pub(crate) struct FrozenSession {
 /// Why a frozen session cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ThawError {
-    #[error("its listener {0:?} is no longer configured")]
-    Listener(String),
-    #[error("its dialect {0:?} is no longer enabled")]
+    #[error("its dialect {0:?} is spoken at no listener any more")]
     Dialect(String),
     #[error(transparent)]
     Resume(#[from] ResumeError),
@@ -80,6 +82,13 @@ pub(crate) enum ThawError {
     Io(#[from] io::Error),
 }
 
+impl Residue {
+    fn of(pipe: &Pipe) -> Self {
+        let (rx, tx) = pipe.residue();
+        Self { rx: Bytes(rx.to_vec()), tx: Bytes(tx.to_vec()) }
+    }
+}
+
 impl FrozenSession {
     pub(crate) fn id(&self) -> SessionId {
         self.data.id
@@ -87,6 +96,10 @@ impl FrozenSession {
 }
 
 impl FrozenData {
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
     /// Sockets that belong to it: one for the miner, one per leg.
     pub(crate) fn sockets(&self) -> usize {
         match &self.stage {
@@ -94,38 +107,124 @@ impl FrozenData {
             FrozenStage::Speaking { legs, .. } => 1 + legs.len(),
         }
     }
+
+    /// What the descriptors are for, in the order of the sockets.
+    pub(crate) fn roles(&self) -> impl Iterator<Item = String> {
+        let legs = match &self.stage {
+            FrozenStage::Greeting { .. } => &[][..],
+            FrozenStage::Speaking { legs, .. } => legs.as_slice(),
+        };
+        let id = self.id;
+        std::iter::once(format!("miner {id}"))
+            .chain(legs.iter().map(move |(leg, _)| format!("leg {} of {id}", leg.0)))
+    }
+
+    /// Where it goes on: the listener of its name, or one that speaks its dialect if that is gone.
+    fn home(&self, plan: &Plan) -> Result<Home, ThawError> {
+        let named = plan.listeners.iter().position(|listener| listener.name == self.listener);
+        let FrozenStage::Speaking { dialect: wanted, .. } = &self.stage else {
+            return Ok(Home { listener: named.unwrap_or(0), dialect: None });
+        };
+        let others = 0..plan.listeners.len();
+        named
+            .into_iter()
+            .chain(others)
+            .find_map(|listener| {
+                let dialects = &plan.listeners.get(listener)?.dialects;
+                let dialect = dialects.iter().find(|dialect| dialect.name() == wanted)?;
+                Some(Home { listener, dialect: Some(Arc::clone(dialect)) })
+            })
+            .ok_or_else(|| ThawError::Dialect(wanted.clone()))
+    }
+
+    /// Whether it could go on under this plan, found out without its sockets.
+    pub(crate) fn rehearse(&self, plan: &Plan) -> Result<(), ThawError> {
+        let home = self.home(plan)?;
+        let (FrozenStage::Speaking { machine, .. }, Some(dialect)) = (&self.stage, &home.dialect)
+        else {
+            return Ok(());
+        };
+        let listener = plan.listeners.get(home.listener).ok_or(ThawError::Sockets)?;
+        let view = listener.view();
+        let seat = Seat::Miner(SessionSeat {
+            session: self.id,
+            short_id: 0,
+            entropy: [0; 16],
+            peer: Some(self.peer.ip()),
+            listener: &view,
+        });
+        dialect.resume(seat, machine.dialect())?;
+        Ok(())
+    }
+
+    /// Pools it has legs at.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &str> {
+        let legs = match &self.stage {
+            FrozenStage::Greeting { .. } => &[][..],
+            FrozenStage::Speaking { machine, .. } => machine.legs(),
+        };
+        legs.iter().map(|leg| leg.pool.as_str())
+    }
+
+    /// The listener it came by.
+    pub(crate) fn listener(&self) -> &str {
+        &self.listener
+    }
+}
+
+/// Where a frozen session goes on.
+struct Home {
+    listener: usize,
+    dialect: Option<Arc<dyn StratumDialect>>,
 }
 
 impl Session {
-    /// Takes the session apart. Dials in progress are given up; they are made anew.
-    pub(crate) fn freeze(self, plan: &Plan) -> io::Result<FrozenSession> {
+    /// The session as it is, while it goes on.
+    pub(crate) fn sample(&self, plan: &Plan) -> io::Result<FrozenData> {
         let listener = plan.listeners.get(self.io.listener);
         let listener = listener.map(|listener| listener.name.clone()).unwrap_or_default();
-        let (socket, down) = take_apart(self.io.down)?;
-        let mut sockets = vec![socket];
-        let stage = match self.stage {
-            Stage::Greeting { opened } => FrozenStage::Greeting { opened },
+        let stage = match &self.stage {
+            Stage::Greeting { opened } => FrozenStage::Greeting { opened: *opened },
             Stage::Speaking { machine, dialect } => {
-                let mut pipes: Vec<_> = self.io.legs;
                 let saved = machine.save(plan, *dialect.state_versions().end());
-                let mut legs = Vec::new();
-                for leg in saved.legs() {
-                    let at = pipes.iter().position(|pipe| pipe.id == leg.id && pipe.is_up());
-                    let Some(LegState::Up(pipe)) = at.map(|at| pipes.swap_remove(at).state) else {
-                        return Err(io::Error::other("a leg of the machine has no socket"));
-                    };
-                    let (socket, residue) = take_apart(pipe)?;
-                    sockets.push(socket);
-                    legs.push((leg.id, residue));
-                }
+                let residue = |id: LegId| {
+                    let leg = self.io.legs.iter().find(|leg| leg.id == id);
+                    match leg.map(|leg| &leg.state) {
+                        Some(LegState::Up(pipe)) => Ok((id, Residue::of(pipe))),
+                        _ => Err(io::Error::other("a leg of the machine has no socket")),
+                    }
+                };
+                let legs = saved.legs().iter().map(|leg| residue(leg.id)).collect::<Result<_, _>>();
                 FrozenStage::Speaking {
                     dialect: dialect.name().to_owned(),
+                    legs: legs?,
                     machine: Box::new(saved),
-                    legs,
                 }
             }
         };
-        let data = FrozenData { id: self.id, listener, peer: self.io.peer, down, stage };
+        Ok(FrozenData {
+            id: self.id,
+            listener,
+            peer: self.io.peer,
+            down: Residue::of(&self.io.down),
+            stage,
+            ending: self.ending.map(|since| (since, self.why.clone())),
+        })
+    }
+
+    /// Takes the session apart. Dials in progress are given up; they are made anew.
+    pub(crate) fn freeze(self, plan: &Plan) -> io::Result<FrozenSession> {
+        let data = self.sample(plan)?;
+        let mut sockets = vec![self.io.down.into_socket()?];
+        let mut pipes = self.io.legs;
+        if let FrozenStage::Speaking { legs, .. } = &data.stage {
+            for (id, _) in legs {
+                let at = pipes.iter().position(|pipe| pipe.id == *id);
+                if let Some(LegState::Up(pipe)) = at.map(|at| pipes.swap_remove(at).state) {
+                    sockets.push(pipe.into_socket()?);
+                }
+            }
+        }
         Ok(FrozenSession { data, sockets })
     }
 
@@ -134,29 +233,33 @@ impl Session {
     pub(crate) fn resume(frozen: FrozenSession, shard: &Shard) -> Result<Self, ThawError> {
         let FrozenSession { data, sockets } = frozen;
         let plan = &shard.plan;
-        let listener = plan
-            .listeners
-            .iter()
-            .position(|listener| listener.name == data.listener)
-            .ok_or(ThawError::Listener(data.listener))?;
+        let home = data.home(plan)?;
         let mut sockets = sockets.into_iter();
         let down = put_together(sockets.next(), data.down)?;
-        let mut io = SessionIo { listener, peer: data.peer, down, legs: Vec::new(), permits: 0 };
-        let (dialect, saved, legs) = match data.stage {
-            FrozenStage::Greeting { opened } => {
-                let stage = Stage::Greeting { opened };
-                return Ok(Self { id: data.id, stage, io, ending: None, why: None });
-            }
-            FrozenStage::Speaking { dialect, machine, legs } => (dialect, machine, legs),
+        let mut io = SessionIo {
+            listener: home.listener,
+            peer: data.peer,
+            down,
+            legs: Vec::new(),
+            permits: 0,
         };
-        let listener = shard.listener(listener);
-        let dialect = listener
-            .dialects
-            .iter()
-            .find(|known| known.name() == dialect)
-            .cloned()
-            .ok_or(ThawError::Dialect(dialect))?;
-        let view = listener.view();
+        let (ending, why) = match data.ending {
+            Some((since, why)) => (Some(since), why),
+            None => (None, None),
+        };
+        let (dialect, saved, legs) = match (data.stage, home.dialect) {
+            (FrozenStage::Speaking { machine, legs, .. }, Some(dialect)) => {
+                (dialect, machine, legs)
+            }
+            (FrozenStage::Speaking { dialect, .. }, None) => {
+                return Err(ThawError::Dialect(dialect));
+            }
+            (FrozenStage::Greeting { opened }, _) => {
+                let stage = Stage::Greeting { opened };
+                return Ok(Self { id: data.id, stage, io, ending, why });
+            }
+        };
+        let view = shard.listener(home.listener).view();
         let seat = Seat::Miner(SessionSeat {
             session: data.id,
             short_id: shard.short_id(data.id),
@@ -178,14 +281,15 @@ impl Session {
             if let Some(pool) = leg.pool {
                 shard.counters.pool(pool).legs.add(1);
             }
+            let state = LegState::Up(pipe);
             io.legs.reserve_exact(1);
-            io.legs.push(LegIo { id, pool: leg.pool, state: LegState::Up(pipe), admitted: false });
+            io.legs.push(LegIo { id, pool: leg.pool, state, admitted: false });
         }
         if let Some(pool) = machine.active().and_then(|leg| leg.pool) {
             shard.counters.pool(pool).active.add(1);
         }
         let stage = Stage::Speaking { machine: Box::new(machine), dialect };
-        Ok(Self { id: data.id, stage, io, ending: None, why: None })
+        Ok(Self { id: data.id, stage, io, ending, why })
     }
 
     /// Legs whose pool is no longer configured cannot be served on.
@@ -197,11 +301,6 @@ impl Session {
             self.lose_leg(leg, "its pool is no longer configured", turn);
         }
     }
-}
-
-fn take_apart(pipe: Pipe) -> io::Result<(OwnedFd, Residue)> {
-    let (socket, rx, tx) = pipe.freeze()?;
-    Ok((socket.into(), Residue { rx: Bytes(rx), tx: Bytes(tx) }))
 }
 
 fn put_together(socket: Option<OwnedFd>, residue: Residue) -> Result<Pipe, ThawError> {

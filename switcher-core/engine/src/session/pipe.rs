@@ -4,6 +4,7 @@
 //! buffers borrowed from the shard's stock.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -52,10 +53,14 @@ impl Pipe {
         Self { stream, rx, tx, tx_at: 0 }
     }
 
-    /// The socket, the incomplete frame and the unsent bytes.
-    pub(crate) fn freeze(self) -> io::Result<(std::net::TcpStream, Vec<u8>, Vec<u8>)> {
-        let unsent = self.tx.get(self.tx_at..).unwrap_or_default().to_vec();
-        Ok((self.stream.into_std()?, self.rx, unsent))
+    /// The incomplete frame and the unsent bytes.
+    pub(crate) fn residue(&self) -> (&[u8], &[u8]) {
+        (&self.rx, self.tx.get(self.tx_at..).unwrap_or_default())
+    }
+
+    /// The socket alone.
+    pub(crate) fn into_socket(self) -> io::Result<OwnedFd> {
+        Ok(self.stream.into_std()?.into())
     }
 
     pub(crate) fn unsent(&self) -> usize {

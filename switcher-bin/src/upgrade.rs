@@ -1,0 +1,292 @@
+//! Replacing the running program: from the signal to the new program's first line of log.
+//!
+//! `switcher-upgrade` knows how, the engine knows what; here stands when, and what becomes of it.
+//! One thread reads signals, one at a time tries a new program out, and the main thread runs the
+//! engine, takes its state when it freezes, and becomes the new program or runs it again.
+
+mod faults;
+mod news;
+mod request;
+mod runtime_file;
+mod trial;
+mod watch;
+
+use std::io::{Read as _, Write};
+use std::mem::ManuallyDrop;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use nix::sys::signal::SigSet;
+use nix::time::{ClockId, clock_gettime};
+use switcher_core::upgrades::UpgradeResult;
+use switcher_core::{Control, Document, Ready, State, Stop, prepare};
+use switcher_upgrade::envelope::{self, Body, Header};
+use switcher_upgrade::preflight::Fitness;
+use switcher_upgrade::program::{Identity, Program};
+use switcher_upgrade::status::Status;
+use switcher_upgrade::{handover, memory, sockets, takeover};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use crate::config::Config;
+use crate::logging::Log;
+use crate::plugins::BUILT_IN;
+use crate::signals::Signals;
+use crate::{Outcome, setup};
+
+use news::News;
+pub(crate) use request::request;
+use trial::Trial;
+use watch::Watch;
+
+/// How long the log may take to be written before the process becomes another program.
+const LOG_PATIENCE: Duration = Duration::from_millis(50);
+
+/// What the program before has handed over.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    header: Header,
+    writer: String,
+    program: PathBuf,
+    document: Document,
+    /// Not to be closed by whatever goes wrong: the program before may get them back.
+    sockets: ManuallyDrop<Vec<OwnedFd>>,
+    memory: OwnedFd,
+    strays: Vec<String>,
+    rolled_back: Option<String>,
+}
+
+/// Takes over what was handed to this process, if anything was. First thing in `main`.
+///
+/// # Errors
+///
+/// It cannot be believed.
+pub(crate) fn take_over() -> anyhow::Result<Option<Handed>> {
+    if !takeover::is_handed() {
+        return Ok(None);
+    }
+    let program = Program::of_process();
+    let handed = takeover::take_over::<Document>(program.as_ref())?;
+    let made = handed.map(|handed| Handed {
+        header: handed.header,
+        writer: handed.body.writer,
+        program: handed.body.program,
+        document: handed.body.document,
+        sockets: ManuallyDrop::new(handed.sockets),
+        memory: handed.memory,
+        strays: handed.strays,
+        rolled_back: handed.rolled_back,
+    });
+    Ok(made)
+}
+
+/// Gives everything back to the program before. Returns, with the reason, only if that is not
+/// possible.
+#[must_use]
+pub(crate) fn give_back(why: &str) -> String {
+    match takeover::give_back(why) {
+        Some(error) => format!("the program before cannot be executed: {error}"),
+        None => "there is no program to go back to".to_owned(),
+    }
+}
+
+/// A child is born with what its parent blocks.
+///
+/// # Errors
+///
+/// The system refuses.
+pub(crate) fn unblock_signals() -> anyhow::Result<()> {
+    Ok(SigSet::all().thread_unblock()?)
+}
+
+/// Shows that this program could take over the state on standard input.
+///
+/// # Errors
+///
+/// It could not.
+pub(crate) fn rehearse(config: &Config, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    faults::point("preflight")?;
+    let mut sample = Vec::new();
+    std::io::stdin().lock().take(memory::MOST).read_to_end(&mut sample)?;
+    let (_, body) = envelope::decode::<Document>(&sample).context("the sample of the state")?;
+    let rehearsal = switcher_core::rehearse(&setup(config, BUILT_IN)?, &body.document)?;
+    let fitness = Fitness {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        schema: (envelope::MAJOR, envelope::MAJOR),
+        sessions: rehearsal.sessions,
+        warnings: rehearsal.warnings,
+    };
+    writeln!(out, "{}", serde_json::to_string(&fitness)?)?;
+    Ok(Outcome::Done)
+}
+
+/// Serves miners until a signal ends it, through any number of upgrades.
+///
+/// # Errors
+///
+/// It cannot begin to serve.
+pub(crate) fn serve(
+    config: &Config,
+    handed: Option<Handed>,
+    signals: &Signals,
+    log: &Log,
+) -> anyhow::Result<()> {
+    let mut program = Program::of_process();
+    let (mut ready, mut ended, status) = match handed {
+        Some(handed) => {
+            if let Some(program) = &mut program {
+                program.path.clone_from(&handed.program);
+            }
+            begin_handed(config, handed)?
+        }
+        None => {
+            let prepared = prepare(setup(config, BUILT_IN)?, State::default());
+            (prepared.map_err(|refused| refused.error)?, None, Status::open()?)
+        }
+    };
+    let news = Arc::new(News::new(status));
+    let program = program.map(Arc::new);
+    let mut first = None;
+    loop {
+        let sessions = ready.sessions();
+        let watch = Watch::begin(&ready, config, program.clone(), &news, first.take());
+        let listener = watch.listen(signals)?;
+        let (started, start) = oneshot::channel();
+        let announcing = watch.announce(ended.take(), sessions, start)?;
+        let control = Control { stop: watch.stop.subscribe(), started: Some(started) };
+        let state = ready.run(control);
+        listener.stop();
+        let trial = watch.end();
+        // It is told by the run, or that it never started.
+        let _ = announcing.join();
+        let Some((program, trial)) = program.as_deref().zip(trial) else {
+            news.stopping();
+            return Ok(());
+        };
+        let why = if state.is_late() {
+            anyhow!("not all shards stopped within {:?}", config.settings.timing.freeze)
+        } else if watch.is_told_to_end() || signals.end_is_pending() {
+            first = Some(Stop::Drain);
+            anyhow!("the program was told to stop")
+        } else {
+            leave(&state, program, &trial, log)
+        };
+        ended = Some(Ended::failed(&trial, &why));
+        ready = prepare(setup(config, BUILT_IN)?, state).map_err(|refused| refused.error)?;
+    }
+}
+
+/// Everything that can fail before this program serves. Until the commit, the sockets of the state
+/// are closed by nothing.
+fn begin_handed(
+    config: &Config,
+    mut handed: Handed,
+) -> anyhow::Result<(Ready, Option<Ended>, Status)> {
+    let setup = setup(config, BUILT_IN)?;
+    let status = Status::open()?;
+    if handed.rolled_back.is_none() {
+        faults::point("commit")?;
+    }
+    let mut state = State::default();
+    state.document = std::mem::take(&mut handed.document);
+    state.sockets = std::mem::take(&mut *handed.sockets);
+    let ready = prepare(setup, state).map_err(|refused| {
+        std::mem::forget(refused.state);
+        refused.error
+    })?;
+    takeover::commit();
+    for stray in &handed.strays {
+        warn!(stray, "closed a descriptor that nobody named");
+    }
+    Ok((ready, Some(Ended::handed(handed)), status))
+}
+
+/// Becomes the new program. Returns, with the reason, only if that is not possible.
+fn leave(state: &State, program: &Program, trial: &Trial, log: &Log) -> anyhow::Error {
+    let result = (|| {
+        faults::point("frozen")?;
+        let document = &state.document;
+        let mut records = Vec::with_capacity(state.sockets.len());
+        for (socket, role) in state.sockets.iter().zip(document.roles()) {
+            records.push(sockets::describe(socket, role)?);
+        }
+        let body = Body {
+            writer: env!("CARGO_PKG_VERSION").to_owned(),
+            program: program.path.clone(),
+            sockets: records,
+            document,
+        };
+        let generation = document.upgrades.generation + 1;
+        let bytes = envelope::encode(&body, document.sessions(), trial.created, generation)?;
+        let (_, read) = envelope::decode::<Document>(&bytes)?;
+        anyhow::ensure!(
+            read.document.sessions() == document.sessions()
+                && read.document.sockets() == state.sockets.len(),
+            "the state does not read as it was written"
+        );
+        let memory = memory::seal("stratum-switcher-state", &bytes)?;
+        anyhow::ensure!(
+            Identity::of(&program.path)? == trial.identity,
+            "the program was replaced again after its preflight"
+        );
+        log.flush(LOG_PATIENCE);
+        handover::execute(program, &memory, &state.sockets, generation)
+            .with_context(|| format!("{} cannot be executed", program.path.display()))
+    })();
+    match result {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// How an attempt ended that froze sessions; told when they are served again.
+#[derive(Debug)]
+struct Ended {
+    result: UpgradeResult,
+    why: Option<String>,
+    from: String,
+    to: Option<String>,
+    /// Of the new program, if there is one now.
+    generation: Option<u64>,
+    /// When the freeze began, in nanoseconds of `CLOCK_MONOTONIC`.
+    created: u64,
+    /// The state as it was handed over, for the file that some want.
+    memory: Option<OwnedFd>,
+}
+
+impl Ended {
+    fn failed(trial: &Trial, why: &anyhow::Error) -> Self {
+        Self {
+            result: UpgradeResult::Failed,
+            why: Some(format!("{why:#}")),
+            from: env!("CARGO_PKG_VERSION").to_owned(),
+            to: Some(trial.fitness.version.clone()),
+            generation: None,
+            created: trial.created,
+            memory: None,
+        }
+    }
+
+    fn handed(handed: Handed) -> Self {
+        let own = Some(env!("CARGO_PKG_VERSION").to_owned());
+        let is_done = handed.rolled_back.is_none();
+        Self {
+            result: if is_done { UpgradeResult::Done } else { UpgradeResult::RolledBack },
+            why: handed.rolled_back,
+            from: handed.writer,
+            to: own.filter(|_| is_done),
+            generation: is_done.then_some(handed.header.generation),
+            created: handed.header.created,
+            memory: Some(handed.memory),
+        }
+    }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+fn now() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
