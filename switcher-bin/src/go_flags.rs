@@ -54,7 +54,7 @@ pub fn take(arguments: &[OsString]) -> Result<(Vec<OsString>, GoFlags), String> 
         flags.given = true;
         let mut value = || {
             let next = || arguments.next().cloned();
-            value.clone().map(OsString::from).or_else(next).ok_or(format!("-{name} needs a value"))
+            value.map(OsString::from).or_else(next).ok_or(format!("-{name} needs a value"))
         };
         match name {
             "config" => rest.extend(["--config".into(), value()?]),

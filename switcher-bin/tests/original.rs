@@ -38,12 +38,11 @@ fn whole() -> Value {
 /// The whole file with some keys changed; null takes one away.
 fn with(changes: &Value) -> Value {
     let mut file = whole();
+    let keys = file.as_object_mut().unwrap();
     for (key, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => drop(file.as_object_mut().unwrap().remove(key)),
-            value => file[key] = value.clone(),
-        }
+        keys.insert(key.clone(), value.clone());
     }
+    keys.retain(|_, value| !value.is_null());
     file
 }
 

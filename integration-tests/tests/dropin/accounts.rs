@@ -40,11 +40,9 @@ async fn is_registered_and_mines(number: u8) {
     let request = format!("{REQUESTS}/alice");
 
     let miner = switcher.miner("alice.rig1").await;
-    let mut found = None;
-    while found.is_none() {
-        found = world.writer.value(&request).await;
-    }
-    let request_says: Value = serde_json::from_slice(&found.unwrap_or_default()).expect("JSON");
+    world.requests_are(&["alice"]).await;
+    let found = world.writer.value(&request).await.expect("the request stands");
+    let request_says: Value = serde_json::from_slice(&found).expect("it is JSON");
     assert_eq!(request_says["Worker"], "alice.rig1");
     let id = u32::try_from(request_says["SessionID"].as_u64().expect("a number"));
     world.writer.set(&node("alice"), "btc").await;
@@ -63,7 +61,7 @@ async fn a_registration_that_is_refused_is_told() {
     let switcher = world.start().await;
 
     let miner = switcher.miner("alice.rig1").await;
-    while world.writer.children(REQUESTS).await.is_empty() {}
+    world.requests_are(&["alice"]).await;
     world.writer.remove(&format!("{REQUESTS}/alice")).await;
     eventually("the miner is turned away", || !miner.report().connected).await;
 
@@ -79,7 +77,7 @@ async fn a_registration_nobody_answers_ends_and_is_taken_back() {
     let refusal = switcher.refusal("alice.rig1").await;
 
     assert!(refusal.ends_with(UNKNOWN), "{refusal}");
-    while !world.writer.children(REQUESTS).await.is_empty() {}
+    world.requests_are(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +86,7 @@ async fn only_so_many_may_wait_to_be_registered() {
     let world = registering(&pool).await.with("AutoRegMaxWaitUsers", 1);
     let switcher = world.start().await;
     let alice = switcher.miner("alice.rig1").await;
-    while world.writer.children(REQUESTS).await.is_empty() {}
+    world.requests_are(&["alice"]).await;
 
     let refusal = switcher.refusal("bob.rig1").await;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use coin_source_zookeeper::testing::{Server, Writer};
 use serde_json::{Value, json};
+use stratum_peers::eventually::PATIENCE;
 use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig, eventually};
 use switcher_bin::config::{Inputs, load};
 use switcher_bin::plugins::BUILT_IN;
@@ -85,6 +86,18 @@ impl World {
     pub(crate) fn set(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
         self
+    }
+
+    /// Waits until these sub-accounts have a request for registration, and no others.
+    pub(crate) async fn requests_are(&self, names: &[&str]) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let found = self.writer.children(REQUESTS).await;
+            if found == names {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < end, "{found:?} instead of {names:?}");
+        }
     }
 
     /// Starts a switcher and does not wait for it.

@@ -137,17 +137,14 @@ fn file_layer(path: &Path, notes: &mut Vec<String>) -> Result<Layer, Mistakes> {
         other => {
             // The original reads JSON whatever the file is called.
             let json = text.ok().and_then(|text| parse_json(&text).ok());
-            match json.filter(original::is_one) {
-                Some(json) => native(json, &origin, notes)?,
-                None => {
-                    let problem = match other {
-                        Some(extension) => format!("has the extension {}", quoted(extension)),
-                        None => "has no extension".into(),
-                    };
-                    let accepted = "a name ending in .toml or .json is expected";
-                    return Err(mistake(problem, accepted));
-                }
-            }
+            let Some(json) = json.filter(original::is_one) else {
+                let problem = match other {
+                    Some(extension) => format!("has the extension {}", quoted(extension)),
+                    None => "has no extension".into(),
+                };
+                return Err(mistake(problem, "a name ending in .toml or .json is expected"));
+            };
+            native(json, &origin, notes)?
         }
     };
     let metadata = Metadata::from(origin, Source::File(path.to_owned()));

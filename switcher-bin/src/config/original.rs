@@ -5,6 +5,7 @@
 //! unknown ones are disregarded, as the original's reader does. Starts nothing, asks nobody but the
 //! resolver for a listening address given by name.
 
+use std::fmt::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 
@@ -78,7 +79,8 @@ pub fn migrate(path: &Path) -> Result<String, Mistakes> {
     let Translated { table, notes } = translate(&json, &origin)?;
     let mut file = String::from("# Made by `stratum-switcher migrate-config`.\n");
     for note in notes {
-        file.push_str(&format!("# {note}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(file, "# {note}");
     }
     let body = toml::Table::try_from(table)
         .map_err(|error| error.to_string())
@@ -256,9 +258,9 @@ impl File<'_> {
                 Some(port) => format!("127.0.0.1:{port}"),
                 None => url.to_owned(),
             };
-            let mut options = json!({ "extranonce": "detect" });
+            let mut options = Json::from_iter([("extranonce".into(), "detect".into())]);
             if let Some(suffix) = member("UserSuffix").filter(|suffix| !suffix.is_empty()) {
-                options["user_suffix"] = json!(suffix);
+                options.insert("user_suffix".into(), suffix.into());
             }
             let pool = json!({
                 "name": coin,

@@ -140,17 +140,23 @@ fn pool(reader: &mut Reader, place: &Place, coin: &Coin) -> PoolSettings {
     let options = open.options("options");
     let mut open = reader.section(&keys::PACING, place.at("pacing"));
     // An sserver is the operator's own; a stranger's pool might take a rush for an attack.
-    let usual = if options["extranonce"] == "echo" { OWN_PACING } else { Pacing::default() };
-    let mut pace = |name, usual: u32| {
+    let usual = if sserver_is(&options, &["echo"]) { OWN_PACING } else { Pacing::default() };
+    let mut limit = |name, usual: u32| {
         let given = open.whole_if_given(name);
         open.derived(name, &Checked::Whole(usual.into()));
         given.unwrap_or(usual)
     };
     let pacing = Pacing {
-        dials_per_second: pace("dials_per_second", usual.dials_per_second),
-        in_flight: pace("in_flight", usual.in_flight),
+        dials_per_second: limit("dials_per_second", usual.dials_per_second),
+        in_flight: limit("in_flight", usual.in_flight),
     };
     PoolSettings { name, host, port, user, password, options, pacing }
+}
+
+/// Whether a pool's options say one of these words about its being sserver.
+fn sserver_is(options: &serde_json::Value, words: &[&str]) -> bool {
+    let word = options.get("extranonce").and_then(serde_json::Value::as_str);
+    word.is_some_and(|word| words.contains(&word))
 }
 
 /// The user name, if it came from a file and is therefore a secret.
@@ -498,8 +504,7 @@ fn check_pools(reader: &mut Reader, settings: &Settings) {
             let place = Place::of(&["coins", coin.as_str(), "pools", &at.to_string()]);
             let login = (&pool.host, pool.port, &pool.user, &pool.password);
             // Two names for one coin are not unusual there, and the suffix is part of the login.
-            let may_repeat =
-                ["echo", "detect"].iter().any(|kind| pool.options["extranonce"] == *kind);
+            let may_repeat = sserver_is(&pool.options, &["echo", "detect"]);
             if pool.host.is_empty() || may_repeat {
                 continue;
             }
@@ -519,7 +524,7 @@ fn remarks(settings: &Settings) -> Vec<String> {
         remarks
             .push(format!("admin.listen: {address} can be reached by others, without a password"));
     }
-    let is_echo = |pool: &&PoolSettings| pool.options["extranonce"] == "echo";
+    let is_echo = |pool: &&PoolSettings| sserver_is(&pool.options, &["echo"]);
     let mut pools = settings.coins.values().flat_map(|coin| &coin.pools);
     if settings.number == FleetNumber::None
         && let Some(pool) = pools.find(is_echo)
