@@ -117,7 +117,7 @@ pub(crate) fn run(
             return crate::demo::run(crate::demo::Wishes { auto, limit }, out);
         }
         Some(Command::Check { host }) => {
-            return match read(cli.given, invocation) {
+            return match read(cli.given, invocation, None) {
                 Ok(config) => check(&config, host, out, err),
                 Err(mistakes) => refuse(&mistakes, err),
             };
@@ -127,13 +127,15 @@ pub(crate) fn run(
         }
         None if cli.preflight => {
             upgrade::unblock_signals()?;
-            return match read(cli.given, invocation) {
+            return match read(cli.given, invocation, None) {
                 Ok(config) => upgrade::rehearse(&config, out),
                 Err(mistakes) => refuse(&mistakes, err),
             };
         }
         None => {
-            return match read(cli.given, invocation) {
+            // Whoever was given its miners back goes on as it was: the file may be what is wrong.
+            let text = handed.as_ref().and_then(Handed::configuration);
+            return match read(cli.given, invocation, text) {
                 Ok(config) => run_until_stopped(&config, handed),
                 Err(mistakes) => refuse(&mistakes, err),
             };
@@ -142,16 +144,16 @@ pub(crate) fn run(
     Ok(Outcome::Done)
 }
 
-fn read(given: Given, invocation: &Invocation) -> Result<Config, Mistakes> {
+fn read(given: Given, invocation: &Invocation, text: Option<String>) -> Result<Config, Mistakes> {
     let variable = || {
         let mut named = invocation.environment.iter().filter(|(name, _)| name == FILE_VARIABLE);
         named.next().map(|(_, path)| PathBuf::from(path))
     };
-    let inputs = Inputs {
-        file: given.config.or_else(variable),
-        environment: invocation.environment.clone(),
-        flags: given.set,
-    };
+    let file = given.config.or_else(variable);
+    // One that cannot be read is told by `load`.
+    let text = text.or_else(|| std::fs::read_to_string(file.as_deref()?).ok());
+    let inputs =
+        Inputs { file, text, environment: invocation.environment.clone(), flags: given.set };
     load(&inputs, BUILT_IN)
 }
 

@@ -20,6 +20,8 @@ const PREFIX: &str = "SWITCHER_";
 pub struct Inputs {
     /// The configuration file, TOML or JSON by its extension.
     pub file: Option<PathBuf>,
+    /// What stands in that file, if it is not to be read.
+    pub text: Option<String>,
     /// Variables of the environment, all of them.
     pub environment: Vec<(String, String)>,
     /// Flags, each `key=value`.
@@ -50,7 +52,7 @@ impl Provider for Layer {
 pub(super) fn merge(inputs: &Inputs, mistakes: &mut Mistakes) -> Result<Figment, Mistake> {
     let mut figment = Figment::new();
     if let Some(path) = &inputs.file {
-        figment = figment.merge(file_layer(path)?);
+        figment = figment.merge(file_layer(path, inputs.text.as_deref())?);
     }
     for (name, text) in &inputs.environment {
         if let Some(path) = variable_path(name) {
@@ -107,7 +109,7 @@ fn toml_value(text: &str) -> Option<Value> {
     Value::serialize(table.remove("value").filter(|_| table.is_empty())?).ok()
 }
 
-fn file_layer(path: &Path) -> Result<Layer, Mistake> {
+fn file_layer(path: &Path, text: Option<&str>) -> Result<Layer, Mistake> {
     let origin = path.display().to_string();
     let mistake = |problem: String, accepted: &str| Mistake {
         origin: origin.clone(),
@@ -116,6 +118,9 @@ fn file_layer(path: &Path) -> Result<Layer, Mistake> {
         accepted: accepted.into(),
     };
     let read = |_: &str| {
+        if let Some(text) = text {
+            return Ok(text.to_owned());
+        }
         std::fs::read_to_string(path)
             .map_err(|error| mistake(format!("cannot be read: {error}"), "name a readable file"))
     };
