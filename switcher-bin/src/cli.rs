@@ -133,7 +133,7 @@ pub(crate) fn run(
             return crate::demo::run(crate::demo::Wishes { auto, limit }, out);
         }
         Some(Command::Check { host }) => {
-            return match read(cli.given, &go, invocation) {
+            return match read(cli.given, &go, invocation, None) {
                 Ok(config) => check(&config, host, out, err),
                 Err(mistakes) => refuse(&mistakes, err),
             };
@@ -152,7 +152,7 @@ pub(crate) fn run(
         }
         None if cli.preflight => {
             upgrade::unblock_signals()?;
-            return match read(cli.given, &go, invocation) {
+            return match read(cli.given, &go, invocation, None) {
                 Ok(config) => upgrade::rehearse(&config, out),
                 Err(mistakes) => refuse(&mistakes, err),
             };
@@ -161,7 +161,9 @@ pub(crate) fn run(
             // After an upgrade of our own the file is one of the past, and names other sockets.
             let runtime = go.runtime.as_deref().filter(|_| handed.is_none());
             let left = runtime.map_or(0, inherited::close_all);
-            return match read(cli.given, &go, invocation) {
+            // Whoever was given its miners back goes on as it was: the file may be what is wrong.
+            let text = handed.as_ref().and_then(Handed::configuration);
+            return match read(cli.given, &go, invocation, text) {
                 Ok(mut config) => {
                     if left > 0 {
                         config.remarks.push(format!(
@@ -177,7 +179,12 @@ pub(crate) fn run(
     Ok(Outcome::Done)
 }
 
-fn read(given: Given, go: &GoFlags, invocation: &Invocation) -> Result<Config, Mistakes> {
+fn read(
+    given: Given,
+    go: &GoFlags,
+    invocation: &Invocation,
+    text: Option<String>,
+) -> Result<Config, Mistakes> {
     let variable = || {
         let mut named = invocation.environment.iter().filter(|(name, _)| name == FILE_VARIABLE);
         named.next().map(|(_, path)| PathBuf::from(path))
@@ -187,8 +194,12 @@ fn read(given: Given, go: &GoFlags, invocation: &Invocation) -> Result<Config, M
         let meant = go.given || invocation.arguments.len() <= 1;
         Some(PathBuf::from(go_flags::USUAL_FILE)).filter(|path| meant && path.exists())
     };
+    let file = given.config.or_else(variable).or_else(usual);
+    // One that cannot be read is told by `load`.
+    let text = text.or_else(|| std::fs::read_to_string(file.as_deref()?).ok());
     let inputs = Inputs {
-        file: given.config.or_else(variable).or_else(usual),
+        file,
+        text,
         environment: invocation.environment.clone(),
         flags: [go.set.clone(), given.set].concat(),
     };

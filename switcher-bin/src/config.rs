@@ -37,6 +37,8 @@ pub struct Config {
     pub log: LogSettings,
     /// For upgrades.
     pub upgrade: UpgradeSettings,
+    /// What stood in the file, so that it is known when the file has changed.
+    pub text: Option<String>,
     /// All values in force, as TOML, secrets hidden.
     pub effective: String,
     /// What is allowed but should be known.
@@ -181,7 +183,7 @@ pub fn load(inputs: &Inputs, plugins: &[Plugin]) -> Result<Config, Mistakes> {
     let mut config = resolve::config(&mut reader, plugins);
     config.remarks.splice(0..0, notes);
     if reader.mistakes.is_empty() {
-        Ok(Config { effective: reader.effective, ..config })
+        Ok(Config { effective: reader.effective, text: inputs.text.clone(), ..config })
     } else {
         Err(reader.mistakes)
     }

@@ -11,9 +11,10 @@ mod runtime_file;
 mod trial;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write};
 use std::mem::ManuallyDrop;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,8 +56,17 @@ pub(crate) struct Handed {
     /// Not to be closed by whatever goes wrong: the program before may get them back.
     sockets: ManuallyDrop<Vec<OwnedFd>>,
     memory: OwnedFd,
+    configuration: Option<String>,
+    kept: BTreeSet<RawFd>,
     strays: Vec<String>,
     rolled_back: Option<String>,
+}
+
+impl Handed {
+    /// The configuration to go on with, if this is the old program again.
+    pub(crate) fn configuration(&self) -> Option<String> {
+        self.configuration.clone().filter(|_| self.rolled_back.is_some())
+    }
 }
 
 /// Takes over what was handed to this process, if anything was. First thing in `main`.
@@ -77,6 +87,8 @@ pub(crate) fn take_over() -> anyhow::Result<Option<Handed>> {
         document: handed.body.document,
         sockets: ManuallyDrop::new(handed.sockets),
         memory: handed.memory,
+        configuration: handed.body.configuration,
+        kept: handed.body.kept,
         strays: handed.strays,
         rolled_back: handed.rolled_back,
     });
@@ -135,6 +147,11 @@ pub(crate) fn serve(
     log: &Log,
 ) -> anyhow::Result<()> {
     let mut program = Program::of_process();
+    // Before anything of this program is open.
+    let kept = match &handed {
+        Some(handed) => handed.kept.clone(),
+        None => sockets::inherited(),
+    };
     let (mut ready, mut ended, status) = match handed {
         Some(handed) => {
             if let Some(program) = &mut program {
@@ -172,7 +189,7 @@ pub(crate) fn serve(
             first = Some(Stop::Drain);
             anyhow!("the program was told to stop")
         } else {
-            leave(&state, program, &trial, log)
+            leave(&state, program, &trial, config, &kept, log)
         };
         ended = Some(Ended::failed(&trial, &why));
         ready = prepare(setup(config, BUILT_IN)?, state).map_err(|refused| refused.error)?;
@@ -205,7 +222,14 @@ fn begin_handed(
 }
 
 /// Becomes the new program. Returns, with the reason, only if that is not possible.
-fn leave(state: &State, program: &Program, trial: &Trial, log: &Log) -> anyhow::Error {
+fn leave(
+    state: &State,
+    program: &Program,
+    trial: &Trial,
+    config: &Config,
+    kept: &BTreeSet<RawFd>,
+    log: &Log,
+) -> anyhow::Error {
     let result = (|| {
         faults::point("frozen")?;
         let document = &state.document;
@@ -216,6 +240,8 @@ fn leave(state: &State, program: &Program, trial: &Trial, log: &Log) -> anyhow::
         let body = Body {
             writer: env!("CARGO_PKG_VERSION").to_owned(),
             program: program.path.clone(),
+            configuration: config.text.clone(),
+            kept: kept.clone(),
             sockets: records,
             document,
         };

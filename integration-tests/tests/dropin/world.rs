@@ -124,7 +124,7 @@ impl World {
 }
 
 fn inputs(file: PathBuf, flags: &[String]) -> Inputs {
-    Inputs { file: Some(file), environment: Vec::new(), flags: flags.to_vec() }
+    Inputs { file: Some(file), text: None, environment: Vec::new(), flags: flags.to_vec() }
 }
 
 /// A switcher that has not said yet that it serves.

@@ -558,7 +558,7 @@ pub const UPGRADE: Section = Section {
         ),
         key(
             "freeze",
-            Form::Time(10),
+            Form::Time(1),
             Is("\"400ms\""),
             "What has not stopped after so long makes the upgrade be given up.",
         ),

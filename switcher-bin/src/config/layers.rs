@@ -23,6 +23,8 @@ const PREFIX: &str = "SWITCHER_";
 pub struct Inputs {
     /// The configuration file, TOML or JSON by its extension.
     pub file: Option<PathBuf>,
+    /// What stands in that file, if it is not to be read.
+    pub text: Option<String>,
     /// Variables of the environment, all of them.
     pub environment: Vec<(String, String)>,
     /// Flags, each `key=value`.
@@ -58,7 +60,7 @@ pub(super) fn merge(
 ) -> Result<Figment, Mistakes> {
     let mut figment = Figment::new();
     if let Some(path) = &inputs.file {
-        figment = figment.merge(file_layer(path, notes)?);
+        figment = figment.merge(file_layer(path, inputs.text.as_deref(), notes)?);
     }
     for (name, text) in &inputs.environment {
         if let Some(path) = variable_path(name) {
@@ -115,7 +117,7 @@ fn toml_value(text: &str) -> Option<Value> {
     Value::serialize(table.remove("value").filter(|_| table.is_empty())?).ok()
 }
 
-fn file_layer(path: &Path, notes: &mut Vec<String>) -> Result<Layer, Mistakes> {
+fn file_layer(path: &Path, text: Option<&str>, notes: &mut Vec<String>) -> Result<Layer, Mistakes> {
     let origin = path.display().to_string();
     let mistake = |problem: String, accepted: &str| {
         Mistakes::of(Mistake {
@@ -126,8 +128,11 @@ fn file_layer(path: &Path, notes: &mut Vec<String>) -> Result<Layer, Mistakes> {
         })
     };
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| mistake(format!("cannot be read: {error}"), "name a readable file"));
+    let text = match text {
+        Some(text) => Ok(text.to_owned()),
+        None => std::fs::read_to_string(path),
+    }
+    .map_err(|error| mistake(format!("cannot be read: {error}"), "name a readable file"));
     let dict = match extension {
         Some("toml") => parse_toml(&text?).map_err(|p| mistake(p, "TOML is expected"))?,
         Some("json") => {

@@ -67,7 +67,7 @@ pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
     let upgrade = upgrade(reader, &mut settings.timing);
     check(reader, &settings, &dialects);
     let remarks = remarks(&settings);
-    Config { settings, sources, log, upgrade, effective: String::new(), remarks }
+    Config { settings, sources, log, upgrade, text: None, effective: String::new(), remarks }
 }
 
 fn coin(reader: &mut Reader, place: &Place, dialects: &Dialects) -> CoinSettings {

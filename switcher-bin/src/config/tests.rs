@@ -494,7 +494,7 @@ fn read_layers(
     let environment =
         environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
     let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-    load(&Inputs { file: Some(file), environment, flags }, PLUGINS)
+    load(&Inputs { file: Some(file), environment, flags, ..Inputs::default() }, PLUGINS)
 }
 
 /// The mistakes in a file, with its path cut down to its name.

@@ -1,7 +1,7 @@
 //! A readable copy of the state that was carried over, for whoever wonders what was in it.
 //!
 //! Nobody reads it back. What may hold a secret is left out: what dialects and sources keep (the
-//! miners' passwords, the way to a backend), and bytes in flight, of which only the number stays.
+//! miners' passwords, the way to a backend), the configuration, and bytes in flight, of which only the number stays.
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -41,7 +41,9 @@ fn leave_secrets_out(value: &mut Value) {
                     ("rx" | "tx", Value::String(bytes)) => {
                         *value = Value::from(format!("{} bytes", bytes.len() * 3 / 4));
                     }
-                    ("state", Value::String(_)) => *value = Value::from("left out"),
+                    ("state" | "configuration", Value::String(_)) => {
+                        *value = Value::from("left out")
+                    }
                     ("sources", Value::Object(sources)) => {
                         *value = sources.keys().map(String::as_str).collect();
                     }
@@ -60,7 +62,7 @@ mod tests {
 
     #[test]
     fn secrets_are_left_out_and_the_rest_stays() {
-        let mut value = json!({ "document": {
+        let mut value = json!({ "configuration": "password = 'hunter2'", "document": {
             "sources": { "zookeeper": "hunter2" },
             "sessions": [{ "peer": "1.2.3.4:5", "down": { "rx": "aHVudGVyMg", "tx": "" },
                 "stage": { "speaking": { "machine": { "dialect": { "version": 1, "state": "hunter2" } } } } }],

@@ -1,5 +1,6 @@
 //! Trying the new program out: a sample of the live state, and a child that must read it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -40,7 +41,14 @@ pub(super) fn run(
     let sessions = document.sessions();
     let generation = document.upgrades.generation + 1;
     let writer = env!("CARGO_PKG_VERSION").to_owned();
-    let body = Body { writer, program: program.path.clone(), sockets: Vec::new(), document };
+    let body = Body {
+        writer,
+        program: program.path.clone(),
+        configuration: None,
+        kept: BTreeSet::new(),
+        sockets: Vec::new(),
+        document,
+    };
     let bytes = envelope::encode(&body, sessions, 0, generation)?;
     let sample = memory::seal("stratum-switcher-sample", &bytes)?;
     let fitness = preflight::run(program, sample, limit, called_off)?;

@@ -119,6 +119,10 @@ impl Watch {
         };
         let trial = match tried {
             Ok(trial) => trial,
+            Err(_) if called_off() => {
+                info!("the upgrade is called off: the program is told to stop");
+                return;
+            }
             Err(why) => return self.refused(&why),
         };
         for warning in &trial.fitness.warnings {

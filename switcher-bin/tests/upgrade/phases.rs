@@ -136,14 +136,18 @@ async fn miner_without_a_pool_is_held_through_an_upgrade_until_the_pool_is_back(
     let mut pool = Pool::start(plain("pool")).await;
     let more = "[timing]\nretry_min = \"100ms\"\nretry_max = \"200ms\"\n";
     let switcher = Start::one(&pool).more(more).go().await;
-    pool.stop().await;
     let miner = switcher.miner("rig1").await;
+    shares_at(&pool, 5).await;
+    pool.stop().await;
 
+    switcher.upgrade_well().await;
     switcher.upgrade_well().await;
     pool.restart().await;
 
-    eventually("it mines", || miner.report().accepted > 3).await;
-    has_noticed_nothing(&miner);
+    shares_at(&pool, 5).await;
+    let report = miner.report();
+    assert!(report.connected && report.connections == 1, "{:?}", report.disconnects);
+    assert_eq!(report.violations, [] as [String; 0]);
 }
 
 #[tokio::test]

@@ -9,6 +9,9 @@
 //! Numbers are little-endian. A minor version only adds fields to the body; a reader refuses any
 //! major version but its own.
 
+use std::collections::BTreeSet;
+use std::os::fd::RawFd;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -51,6 +54,13 @@ pub struct Body<D> {
     pub writer: String,
     /// Where the program is, for the next upgrade.
     pub program: std::path::PathBuf,
+    /// The configuration file as the writer has read it, should it go on after all.
+    #[serde(default)]
+    pub configuration: Option<String>,
+    /// Descriptors without close-on-exec that were there before the program: a lock, a pipe of a
+    /// supervisor. They stay open.
+    #[serde(default)]
+    pub kept: BTreeSet<RawFd>,
     /// The sockets, in the order of the document.
     pub sockets: Vec<SocketRecord>,
     /// The engine's state.

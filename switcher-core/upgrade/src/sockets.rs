@@ -138,28 +138,102 @@ pub fn set_close_on_exec(fd: impl AsFd, set: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes descriptors above 2 that an exec would leave open and nobody named; says what they were.
+/// Descriptors above 2 without close-on-exec: what an exec leaves open.
+///
+/// Before this program has opened any in that way, they are those it was started with.
+#[expect(unsafe_code, reason = "descriptors that nobody owns are looked at by number")]
+pub fn inherited() -> BTreeSet<RawFd> {
+    let Ok(folder) = std::fs::read_dir("/proc/self/fd") else { return BTreeSet::new() };
+    folder
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|&fd: &RawFd| {
+            // SAFETY: the number is only asked for its flags; were it closed by now, that would be
+            // an error.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(fd.max(0)) };
+            let flags = fcntl(borrowed, FcntlArg::F_GETFD).map(FdFlag::from_bits_truncate);
+            fd > 2 && flags.is_ok_and(|flags| !flags.contains(FdFlag::FD_CLOEXEC))
+        })
+        .collect()
+}
+
+/// Closes what was inherited and nobody named; says what it was.
 ///
 /// To be called before anything of this program was opened without close-on-exec.
-#[expect(unsafe_code, reason = "descriptors that nobody owns are looked at by number")]
 pub fn close_strays(named: &BTreeSet<RawFd>) -> Vec<String> {
-    let Ok(folder) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
-    let numbers: Vec<RawFd> = folder
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|fd| *fd > 2 && !named.contains(fd))
-        .collect();
-    let mut closed = Vec::new();
-    for fd in numbers {
-        // SAFETY: the number is only asked for its flags; the folder's own, closed by now, is an
-        // error.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        let flags = fcntl(borrowed, FcntlArg::F_GETFD).map(FdFlag::from_bits_truncate);
-        if flags.is_ok_and(|flags| !flags.contains(FdFlag::FD_CLOEXEC)) {
-            let what = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
-            if adopt(fd).is_ok() {
-                closed.push(format!("{fd} {}", what.display()));
-            }
+    let strays = inherited().into_iter().filter(|fd| !named.contains(fd));
+    let close = |fd: RawFd| {
+        let what = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
+        adopt(fd).is_ok().then(|| format!("{fd} {}", what.display()))
+    };
+    strays.filter_map(close).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn record(socket: &OwnedFd) -> SocketRecord {
+        describe(socket, "test".into()).unwrap()
+    }
+
+    fn listener() -> OwnedFd {
+        TcpListener::bind("127.0.0.1:0").unwrap().into()
+    }
+
+    /// The number of a descriptor that nobody owns any more.
+    fn left_open(socket: OwnedFd) -> SocketRecord {
+        let record = record(&socket);
+        std::mem::forget(socket);
+        record
+    }
+
+    #[test]
+    fn sockets_are_adopted_as_they_were_and_closed_on_exec_again() {
+        let record = left_open(listener());
+
+        let adopted = adopt_all(std::slice::from_ref(&record)).unwrap();
+
+        assert_eq!(adopted[0].as_raw_fd(), record.fd);
+        assert!(!inherited().contains(&record.fd));
+        assert!(TcpListener::from(adopted.into_iter().next().unwrap()).local_addr().is_ok());
+    }
+
+    #[test]
+    fn another_socket_at_the_number_is_refused() {
+        for spoil in
+            [(|record: &mut SocketRecord| record.inode += 1) as fn(&mut SocketRecord), |record| {
+                record.cookie = record.cookie.map(|cookie| cookie + 1)
+            }]
+        {
+            let mut record = left_open(listener());
+            spoil(&mut record);
+
+            let error = adopt_all(&[record]).unwrap_err();
+
+            assert!(matches!(error, AdoptError::Other { .. }), "{error}");
         }
     }
-    closed
+
+    #[test]
+    fn a_file_is_no_socket() {
+        let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let mut record = left_open(file);
+        record.cookie = None;
+
+        assert!(matches!(adopt_all(&[record]), Err(AdoptError::Other { .. })));
+    }
+
+    #[test]
+    fn closed_numbers_standard_streams_and_repetitions_are_refused() {
+        let named = |fd| SocketRecord { fd, inode: 1, cookie: None, role: String::new() };
+
+        for fd in [-1, 0, 1, 2, 999_999] {
+            let error = adopt_all(&[named(fd)]).unwrap_err();
+            assert!(matches!(error, AdoptError::Descriptor { .. }), "{fd}: {error}");
+        }
+        let twice = left_open(listener());
+        let error = adopt_all(&[twice.clone(), twice]).unwrap_err();
+        assert!(matches!(error, AdoptError::Twice(_)), "{error}");
+    }
 }

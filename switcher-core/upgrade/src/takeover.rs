@@ -104,6 +104,7 @@ pub fn take_over<D: for<'a> Deserialize<'a>>(
     }
     let (header, body) = envelope::decode::<D>(&bytes?)?;
     named.extend(body.sockets.iter().map(|record| record.fd));
+    named.extend(&body.kept);
     note_sockets(body.sockets.iter().map(|record| record.fd).collect());
     let sockets = sockets::adopt_all(&body.sockets)?;
     let strays = sockets::close_strays(&named);
