@@ -4,6 +4,7 @@
 //! The pools and miners that judge are in the crate `stratum-peers`.
 
 pub mod load;
+pub mod sim;
 pub mod world;
 
 pub use world::{Switcher, SwitcherConfig};

@@ -80,7 +80,8 @@ fn packages() -> Vec<Value> {
         .expect("cargo runs");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo answers in JSON");
     let root = root().to_string_lossy().into_owned() + "/";
-    let mut packages = metadata["packages"].as_array().expect("there are packages").clone();
+    let mut packages =
+        metadata.get("packages").and_then(Value::as_array).expect("there are packages").clone();
     for package in &mut packages {
         let path = package["manifest_path"].as_str().unwrap_or_default().replace(&root, "");
         package["manifest_path"] = json!(path);
@@ -135,13 +136,15 @@ fn wrong_dependencies(packages: &[Value]) -> Vec<String> {
 
 /// Whether `word` stands in the line by itself, not as a part of a longer word.
 fn has_word(line: &str, word: &str) -> bool {
-    let is_part = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let goes_on = |own: Option<char>, beside: Option<char>| {
+        own.is_some_and(is_part) && beside.is_some_and(is_part)
+    };
     line.match_indices(word).any(|(at, _)| {
-        let bytes = line.as_bytes();
-        let before = at.checked_sub(1).and_then(|at| bytes.get(at)).copied();
-        let after = bytes.get(at + word.len()).copied();
-        let (first, last) = (word.as_bytes()[0], word.as_bytes()[word.len() - 1]);
-        !(is_part(before) && is_part(Some(first))) && !(is_part(after) && is_part(Some(last)))
+        let (before, rest) = line.split_at(at);
+        let behind = rest.get(word.len()..).unwrap_or_default().chars().next();
+        !goes_on(word.chars().next(), before.chars().next_back())
+            && !goes_on(word.chars().next_back(), behind)
     })
 }
 

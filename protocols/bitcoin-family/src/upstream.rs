@@ -113,7 +113,7 @@ impl BitcoinSession {
                 None => false,
             },
             "client.reconnect" => {
-                self.reconnect(leg, params, out);
+                Self::reconnect(leg, params, out);
                 true
             }
             "client.show_message" => {
@@ -241,10 +241,10 @@ impl BitcoinSession {
             Err(_) if leg.flags.unfit => {}
             Err(why) => {
                 leg.flags.unfit = true;
-                if !leg.flags.served {
-                    self.refuse_leg(leg_id, Retry::Permanent, &why, out);
-                } else {
+                if leg.flags.served {
                     out.push(Action::ReplaceLeg { leg: leg_id, why: why.into(), hint: None });
+                } else {
+                    self.refuse_leg(leg_id, Retry::Permanent, &why, out);
                 }
             }
         }
@@ -263,7 +263,7 @@ impl BitcoinSession {
     }
 
     /// `client.reconnect`: the miner would leave us, so the leg moves instead.
-    fn reconnect(&mut self, leg_id: LegId, params: &[u8], out: &mut Outbox) {
+    fn reconnect(leg_id: LegId, params: &[u8], out: &mut Outbox) {
         let mut parts = elements(params);
         let host = parts.next().and_then(text).filter(|host| !host.is_empty());
         let port = parts.next().and_then(unsigned).and_then(|port| u16::try_from(port).ok());

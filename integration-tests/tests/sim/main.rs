@@ -1,0 +1,95 @@
+//! Plays simulated cases. `SWITCHER_SEED=<seed>` plays one and prints what happens in it,
+//! `SWITCHER_CASES=<count>` plays that many, from `SWITCHER_FROM=<seed>` on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use integration_tests::sim::{Broken, Tally, play};
+
+/// Cases of a usual run.
+const CASES: u64 = 1_500;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// Plays a case; a panic breaks a promise, too.
+fn outcome(seed: u64, trace: bool) -> Result<Tally, Broken> {
+    catch_unwind(AssertUnwindSafe(|| play(seed, trace)))
+        .unwrap_or_else(|_| Err(Broken { why: "it panicked".to_owned(), trace: Vec::new() }))
+}
+
+/// Plays cases that broke a promise once.
+fn replay(seeds: &[u64]) {
+    for &seed in seeds {
+        if let Err(broken) = outcome(seed, false) {
+            panic!("SWITCHER_SEED={seed}: {}", broken.why);
+        }
+    }
+}
+
+#[test]
+fn the_promises_hold_whatever_happens() {
+    if let Some(seed) = number("SWITCHER_SEED") {
+        let outcome = outcome(seed, true);
+        if let Err(broken) = outcome {
+            println!("{}", broken.trace.join("\n"));
+            panic!("SWITCHER_SEED={seed}: {}", broken.why);
+        }
+        return;
+    }
+    let (from, cases) = (number("SWITCHER_FROM").unwrap_or(0), number("SWITCHER_CASES"));
+    let cases = cases.unwrap_or(CASES);
+    let threads = 2;
+    let (mut broken, mut sum) = (Vec::new(), Tally::default());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|part| {
+                scope.spawn(move || {
+                    let seeds = (from..from + cases).filter(move |seed| seed % threads == part);
+                    seeds.map(|seed| (seed, outcome(seed, false))).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for worker in workers {
+            for (seed, outcome) in worker.join().expect("panics are caught") {
+                match outcome {
+                    Ok(tally) => {
+                        sum.calls += tally.calls;
+                        sum.freezes += tally.freezes;
+                        sum.sessions += tally.sessions;
+                        sum.shares += tally.shares;
+                    }
+                    Err(why) => broken.push((seed, why.why)),
+                }
+            }
+        }
+    });
+    println!("{cases} cases: {sum:?}");
+    broken.sort();
+    let count = broken.len();
+    let list: Vec<String> =
+        broken.iter().take(40).map(|(seed, why)| format!("SWITCHER_SEED={seed}: {why}")).collect();
+    assert!(list.is_empty(), "{count} of {cases} cases break a promise\n{}", list.join("\n"));
+}
+
+#[test]
+fn a_case_is_the_same_every_time() {
+    for seed in 0..5 {
+        assert_eq!(outcome(seed, true), outcome(seed, true));
+    }
+}
+
+#[test]
+fn a_registration_of_a_sub_account_that_mines_closes_nobody() {
+    replay(&[2, 79, 160]);
+}
+
+#[test]
+fn a_miner_without_a_pool_tries_again_what_could_not_serve_it() {
+    replay(&[130, 308, 414, 5264]);
+}
+
+#[test]
+fn a_leg_that_lost_its_room_is_not_returned_to() {
+    replay(&[435, 2328, 3583]);
+}
