@@ -272,3 +272,99 @@ fn the_program_migrates_and_checks_it() {
     let none = write(folder.path(), "none.json", "{}");
     assert_eq!(run(&["migrate-config", none.to_str().unwrap()]).status.code(), Some(2));
 }
+
+fn native(text: &str) -> Result<Config, Mistakes> {
+    let folder = tempfile::tempdir().unwrap();
+    let start = "[[listeners]]\nlisten = \"127.0.0.1:3333\"\n[[coins.btc.pools]]\nurl = \"a:1\"\n";
+    load_file(write(folder.path(), "switcher.toml", &format!("{start}{text}")))
+}
+
+#[test]
+fn an_sserver_is_rushed_at_and_a_stranger_is_not() {
+    for (options, usual) in [
+        ("options = { extranonce = \"echo\" }", Pacing { dials_per_second: 2000, in_flight: 1024 }),
+        ("options = { extranonce = \"detect\" }", Pacing::default()),
+        ("", Pacing::default()),
+    ] {
+        let config = native(options).unwrap();
+        assert_eq!(config.settings.coins["btc"].pools[0].pacing, usual, "{options}");
+
+        let slow = format!("{options}\n[coins.btc.pools.pacing]\ndials_per_second = 5");
+        let config = native(&slow).unwrap();
+        let expected = Pacing { dials_per_second: 5, ..usual };
+        assert_eq!(config.settings.coins["btc"].pools[0].pacing, expected, "{options}");
+    }
+}
+
+#[test]
+fn a_number_is_given_or_taken_but_not_both() {
+    let source = "[sources.zookeeper]\nservers = [\"zk\"]\nwatch_dir = \"/coins\"\n";
+    let taken = format!("{source}[sources.zookeeper.server_id]\ndir = \"/ids\"\n");
+    let given = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let start = "server_id = 7\n[[listeners]]\nlisten = \"127.0.0.1:3333\"\n[[coins.btc.pools]]\nurl = \"a:1\"\n";
+        load_file(write(folder.path(), "switcher.toml", &format!("{start}{text}")))
+    };
+
+    assert_eq!(native(source).unwrap().settings.number, FleetNumber::None);
+    assert_eq!(native(&taken).unwrap().settings.number, FleetNumber::FromSource);
+    assert_eq!(given(source).unwrap().settings.number, FleetNumber::Fixed(7));
+    assert_eq!(given(source).unwrap().sources.zookeeper.unwrap().number, 7);
+    let both = given(&taken).unwrap_err();
+    assert_eq!(both.iter().map(|one| one.key.as_str()).collect::<Vec<_>>(), ["server_id"]);
+}
+
+#[test]
+fn an_sserver_without_a_number_in_the_fleet_is_remarked() {
+    let config = native("options = { extranonce = \"echo\" }").unwrap();
+
+    assert!(config.remarks[0].starts_with("server_id: not given"), "{:?}", config.remarks);
+}
+
+#[test]
+fn what_the_zookeeper_source_does_not_accept_is_told() {
+    for (text, key) in [
+        ("watch_dir = \"/coins\"", "sources.zookeeper.servers"),
+        ("servers = [\"zk\"]", "sources.zookeeper"),
+        ("servers = [\"zk\"]\nwatch_dir = \"coins\"", "sources.zookeeper"),
+        ("servers = [\"zk\"]\nwatch_dir = \"/coins\"\nacl = \"creator\"", "sources.zookeeper"),
+        ("servers = [\"zk\"]\nwatch_dir = \"/coins\"\nacl = \"mine\"", "sources.zookeeper.acl"),
+        (
+            "servers = [\"zk\"]\nwatch_dir = \"/coins\"\nsession_timeout = \"1s\"",
+            "sources.zookeeper.session_timeout",
+        ),
+    ] {
+        let found = native(&format!("[sources.zookeeper]\n{text}")).unwrap_err();
+        let keys: Vec<_> = found.iter().map(|one| one.key.as_str()).collect();
+        assert_eq!(keys, [key], "{text}: {found}");
+    }
+    let secret = "[sources.zookeeper]\nservers = [\"zk\"]\nwatch_dir = \"/coins\"\ncredentials = \"a:hunter2\"";
+    let config = native(secret).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+/// The defaults stand in the table of keys and in the source itself.
+#[test]
+fn defaults_of_the_table_are_those_of_the_source() {
+    let ours = "[sources.zookeeper]\nservers = [\"zk\"]\nwatch_dir = \"/coins\"\n\
+                [sources.zookeeper.server_id]\ndir = \"/ids\"\n\
+                [sources.zookeeper.registration]\ndir = \"/requests\"\n";
+    let source = native(ours).unwrap().sources.zookeeper.unwrap();
+    let theirs: coin_source_zookeeper::Settings = serde_json::from_value(json!({
+        "servers": ["zk"], "watch_dir": "/coins",
+        "server_id": { "dir": "/ids" }, "registration": { "dir": "/requests" },
+    }))
+    .unwrap();
+
+    assert_eq!(source.session_timeout.as_secs(), theirs.session_timeout_seconds);
+    assert_eq!(source.audit.as_secs(), theirs.audit_seconds);
+    assert_eq!(source.reads_at_once, theirs.reads_at_once);
+    assert_eq!(source.remembered, theirs.remembered);
+    assert_eq!(source.acl, "open");
+    let (number, their_number) = (source.server_id.unwrap(), theirs.server_id.unwrap());
+    assert_eq!(number.preferred, their_number.preferred);
+    assert_eq!(number.chain_type, their_number.chain_type);
+    let (ours, theirs) = (source.registration.unwrap(), theirs.registration.unwrap());
+    assert_eq!(ours.max_waiting, theirs.max_waiting);
+    assert_eq!(ours.timeout.as_secs(), theirs.timeout_seconds);
+}

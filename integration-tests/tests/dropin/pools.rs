@@ -39,6 +39,27 @@ async fn sserver_is_found_out_and_spoken_to_as_the_original_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_probes_the_first_miner_finds_sserver_out_and_tells_it_no_address() {
+    let pool = sserver("btc").await;
+    let world = World::new(&[("btc", &pool)]).await.set("probe=false");
+    world.writer.set(&node("alice"), "btc").await;
+    let switcher = world.start().await;
+
+    let first = switcher.miner("alice.rig1").await;
+    shares_at(&pool, 5).await;
+    let second = switcher.miner("alice.rig2").await;
+    eventually("both mine", || second.report().accepted > 5).await;
+
+    let sizes: Vec<_> = subscribes(&pool).iter().map(Vec::len).collect();
+    // The pool remembers no parameters of the subscribe it has refused.
+    assert_eq!(sizes, [2, 3], "found out, known");
+    assert_eq!(pool.report().connections, 3);
+    assert_eq!(second.report().extranonce2_size, 8);
+    has_noticed_nothing(&first);
+    has_noticed_nothing(&second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ordinary_pool_serves_as_well_and_is_told_nothing_of_the_miner() {
     for size in [8, 4] {
         let (btc, bcc) = (sserver("btc").await, ordinary("bcc", size).await);
