@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
 mod failures;
+mod golden;
 mod operator;
 mod phases;
 mod running;
