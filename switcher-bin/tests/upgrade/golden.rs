@@ -24,7 +24,7 @@ name = \"btc-pool\"
 url = \"127.0.0.1:9\"
 [[coins.bch.pools]]
 name = \"bch-pool\"
-url = \"127.0.0.1:9\"
+url = \"127.0.0.1:8\"
 ";
 
 fn path() -> PathBuf {
