@@ -152,17 +152,14 @@ pub(crate) fn serve(
         Some(handed) => handed.kept.clone(),
         None => sockets::inherited(),
     };
-    let (mut ready, mut ended, status) = match handed {
-        Some(handed) => {
-            if let Some(program) = &mut program {
-                program.path.clone_from(&handed.program);
-            }
-            begin_handed(config, handed)?
+    let (mut ready, mut ended, status) = if let Some(handed) = handed {
+        if let Some(program) = &mut program {
+            program.path.clone_from(&handed.program);
         }
-        None => {
-            let prepared = prepare(setup(config, BUILT_IN)?, State::default());
-            (prepared.map_err(|refused| refused.error)?, None, Status::open()?)
-        }
+        begin_handed(config, handed)?
+    } else {
+        let prepared = prepare(setup(config, BUILT_IN)?, State::default());
+        (prepared.map_err(|refused| refused.error)?, None, Status::open()?)
     };
     let news = Arc::new(News::new(status));
     let program = program.map(Arc::new);
@@ -180,7 +177,7 @@ pub(crate) fn serve(
         // It is told by the run, or that it never started.
         let _ = announcing.join();
         let Some((program, trial)) = program.as_deref().zip(trial) else {
-            news.stopping();
+            News::stopping();
             return Ok(());
         };
         let why = if state.is_late() {

@@ -28,7 +28,7 @@ impl News {
     }
 
     /// An upgrade begins.
-    pub(super) fn reloading(&self) {
+    pub(super) fn reloading() {
         let mut states = vec![NotifyState::Reloading];
         // Without the time systemd would wait for ever.
         states.extend(NotifyState::monotonic_usec_now());
@@ -36,7 +36,7 @@ impl News {
     }
 
     /// The program ends.
-    pub(super) fn stopping(&self) {
+    pub(super) fn stopping() {
         notify(&[NotifyState::Stopping]);
     }
 

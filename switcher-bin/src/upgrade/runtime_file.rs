@@ -42,7 +42,7 @@ fn leave_secrets_out(value: &mut Value) {
                         *value = Value::from(format!("{} bytes", bytes.len() * 3 / 4));
                     }
                     ("state" | "configuration", Value::String(_)) => {
-                        *value = Value::from("left out")
+                        *value = Value::from("left out");
                     }
                     ("sources", Value::Object(sources)) => {
                         *value = sources.keys().map(String::as_str).collect();

@@ -101,7 +101,7 @@ impl Watch {
             let _ = before.join();
         }
         info!("SIGUSR2: trying the new program out");
-        self.inner.news.reloading();
+        News::reloading();
         let watch = self.clone();
         let run = move || watch.try_out();
         match std::thread::Builder::new().name("upgrade".into()).spawn(run) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use stratum_peers::{Miner, Pool, eventually};
+use stratum_peers::{Miner, MinerConfig, Pool, eventually};
 
 use crate::running::{BINARY, Start, Switcher, books_agree, plain, shares_at};
 
@@ -243,4 +243,38 @@ async fn second_signal_during_the_pause_is_kept_for_the_new_program() {
     shares_at(&scene.pool, 5).await;
     assert_eq!(scene.switcher.told().0, 2, "two signals in the pause are one");
     scene.ends_well().await;
+}
+
+#[tokio::test]
+async fn shards_that_do_not_freeze_in_time_go_on_and_nobody_is_lost() {
+    let pool = Pool::start(plain("pool")).await;
+    let switcher = Start::one(&pool).more("[upgrade]\nfreeze = \"1ms\"\n").go().await;
+    let mut miners = Vec::new();
+    for at in 0..300 {
+        let config = MinerConfig::new(format!("alice.rig{at}")).share_every(Duration::from_secs(2));
+        miners.push(Miner::connect(switcher.address, config).await);
+    }
+    eventually("all mine", || miners.iter().all(|miner| miner.report().accepted > 0)).await;
+
+    let last = switcher.upgrade().await;
+
+    assert_eq!(last["result"], "failed", "{last}");
+    assert_eq!(last["why"], "not all shards stopped within 1ms");
+    eventually("all sessions are back", || {
+        switcher.api("/api/v1/status")["sessions"] == miners.len()
+    })
+    .await;
+    assert_eq!(pool.report().connections, 300, "every leg is the same");
+    let more: Vec<_> = miners.iter().map(|miner| miner.report().accepted + 1).collect();
+    eventually("all mine on", || {
+        miners.iter().zip(&more).all(|(miner, more)| miner.report().accepted >= *more)
+    })
+    .await;
+    books_agree(&miners, &[&pool]).await;
+
+    // With enough time it succeeds.
+    switcher.reconfigure(|text| text.replace("1ms", "2s"));
+    assert_eq!(switcher.upgrade().await["result"], "failed", "the old program has the old limit");
+    books_agree(&miners, &[&pool]).await;
+    assert_eq!(switcher.stop().await, Some(0));
 }

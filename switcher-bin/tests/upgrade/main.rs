@@ -1,7 +1,13 @@
 //! Upgrades of the real binary by real signals, under miners and pools that judge.
-#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::large_futures,
+    reason = "a test's helpers may fail the test, and its futures stand on no stack for long"
+)]
 
 mod failures;
+mod golden;
 mod operator;
 mod phases;
 mod running;

@@ -1,5 +1,6 @@
 //! A session in every phase at the moment of the signal.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -207,9 +208,9 @@ async fn bytes_a_slow_miner_has_not_read_reach_it_once_and_in_order() {
         for _ in 0..2_000 {
             asked += 1;
             let id = asked;
-            text += &format!(
-                "{{\"id\":{id},\"method\":\"mining.extranonce.subscribe\",\"params\":[]}}\n"
-            );
+            let method = "mining.extranonce.subscribe";
+            let request = json!({ "id": id, "method": method, "params": [] });
+            let _ = writeln!(text, "{request}");
         }
         wire.send(&text);
         sent += text.len();

@@ -284,6 +284,7 @@ impl Switcher {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "a test that fails shows what the switcher had to say")]
 impl Drop for Switcher {
     fn drop(&mut self) {
         let _ = self.child.kill();

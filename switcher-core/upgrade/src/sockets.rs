@@ -201,14 +201,10 @@ mod tests {
 
     #[test]
     fn another_socket_at_the_number_is_refused() {
-        for spoil in
-            [(|record: &mut SocketRecord| record.inode += 1) as fn(&mut SocketRecord), |record| {
-                record.cookie = record.cookie.map(|cookie| cookie + 1)
-            }]
-        {
-            let mut record = left_open(listener());
-            spoil(&mut record);
-
+        let [mut inode, mut cookie] = [left_open(listener()), left_open(listener())];
+        inode.inode += 1;
+        cookie.cookie = cookie.cookie.map(|cookie| cookie + 1);
+        for record in [inode, cookie] {
             let error = adopt_all(&[record]).unwrap_err();
 
             assert!(matches!(error, AdoptError::Other { .. }), "{error}");
