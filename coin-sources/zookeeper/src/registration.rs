@@ -368,7 +368,7 @@ mod tests {
             let result = Ok(Found::Absent);
             let done = ReadDone { order, indexed: None, bad_index: false, result };
             self.accounts.finish(done, now, &mut self.report);
-            let (name, request) = self.accounts.registration(&sub_account, 1).unwrap();
+            let (name, request) = self.accounts.registration(&sub_account, 0).unwrap();
             self.registrations.start(sub_account, name, request, now);
         }
 

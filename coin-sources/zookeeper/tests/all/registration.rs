@@ -45,10 +45,11 @@ async fn await_requests(writer: &Writer, wanted: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn granted_registration_brings_the_coin() {
-    let (_server, writer, settings) = server().await;
+    let (_server, writer, mut settings) = server().await;
+    settings.number = 2;
     let source = Source::start(settings);
 
-    source.acquire_as("alice", SessionId(0x0200_0081), "alice.rig7");
+    source.acquire_as("alice", SessionId(0x0700_0081), "alice.rig7");
     source.said("alice", "registering").await;
     let request = request_of(&writer, "alice").await;
     writer.set(&node("alice"), "btc").await;
