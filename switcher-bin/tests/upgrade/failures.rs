@@ -165,7 +165,11 @@ async fn new_program_that_panics_or_fails_before_it_serves_gives_all_back() {
         let (descriptors, after) = (scene.switcher.descriptors(), scene.switcher.process());
         scene.fails("rolled_back", why).await;
 
-        assert_eq!(scene.switcher.descriptors(), descriptors);
+        // Connections to the admin listener come and go; a leak stays.
+        eventually("no descriptor is left over", || {
+            scene.switcher.descriptors().len() <= descriptors.len()
+        })
+        .await;
         for name in ["Name", "SigBlk", "SigIgn", "SigCgt"] {
             assert_eq!(after[name], fresh[name], "{name}");
         }
