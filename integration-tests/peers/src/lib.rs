@@ -27,6 +27,7 @@ pub mod lines;
 pub mod miner;
 pub mod notify;
 pub mod pool;
+pub mod verdict;
 
 pub use eventually::{eventually, eventually_some, eventually_within, never_within, nothing_wrong};
 pub use miner::{Miner, MinerConfig, MinerReport};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use integration_tests::{Switcher, SwitcherConfig};
-use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig, eventually};
+pub(crate) use stratum_peers::verdict::{has_noticed_nothing, is_in_order, shares_at};
+use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig};
 
 /// A plain pool of this name.
 pub(crate) fn plain(name: &str) -> PoolConfig {
@@ -30,29 +31,4 @@ pub(crate) async fn one_coin_with(
 pub(crate) async fn alice(switcher: &Switcher) -> Miner {
     let config = MinerConfig::new("alice.rig1").share_every(Duration::from_millis(30));
     Miner::connect(switcher.address(), config).await
-}
-
-/// Waits until this many more shares were accepted there than now.
-pub(crate) async fn shares_at(pool: &Pool, more: u64) {
-    let before = pool.report().accepted;
-    eventually("shares are accepted", || pool.report().accepted >= before + more).await;
-}
-
-/// The miner never noticed anything and no share was refused.
-#[track_caller]
-pub(crate) fn has_noticed_nothing(miner: &Miner) {
-    let report = miner.report();
-    assert!(report.connected && report.connections == 1, "{:?}", report.disconnects);
-    assert_eq!(report.rejections, [], "no share is refused");
-    assert_eq!(report.violations, [] as [String; 0], "no message was not asked for");
-    assert!(report.adds_up(), "{report:?}");
-}
-
-/// The miner was not disconnected, got one answer to each share and nothing it did not ask for.
-#[track_caller]
-pub(crate) fn is_in_order(miner: &Miner) {
-    let report = miner.report();
-    assert!(report.connected && report.connections == 1, "{:?}", report.disconnects);
-    assert_eq!(report.violations, [] as [String; 0], "no message was not asked for");
-    assert!(report.adds_up(), "{report:?}");
 }

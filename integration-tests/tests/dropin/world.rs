@@ -7,6 +7,7 @@ use std::time::Duration;
 use coin_source_zookeeper::testing::{Server, Writer};
 use serde_json::{Value, json};
 use stratum_peers::eventually::PATIENCE;
+pub(crate) use stratum_peers::verdict::{has_noticed_nothing, shares_at};
 use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig, eventually};
 use switcher_bin::config::{Inputs, load};
 use switcher_bin::plugins::BUILT_IN;
@@ -184,22 +185,6 @@ impl Switcher {
         let found = lines.iter().rev().find(|line| line.contains("\"error\":["));
         found.unwrap_or_else(|| panic!("no error in {lines:#?}")).clone()
     }
-}
-
-/// Waits until this many more shares were accepted there than now.
-pub(crate) async fn shares_at(pool: &Pool, more: u64) {
-    let before = pool.report().accepted;
-    eventually("shares are accepted", || pool.report().accepted >= before + more).await;
-}
-
-/// The miner never noticed anything, and no share of it was refused.
-#[track_caller]
-pub(crate) fn has_noticed_nothing(miner: &Miner) {
-    let report = miner.report();
-    assert!(report.connected && report.connections == 1, "{:?}", report.disconnects);
-    assert_eq!(report.rejections, [], "no share is refused");
-    assert_eq!(report.violations, [] as [String; 0], "no message was not asked for");
-    assert!(report.adds_up(), "{report:?}");
 }
 
 /// No pool has a complaint.

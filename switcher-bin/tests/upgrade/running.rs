@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+pub(crate) use stratum_peers::verdict::{has_noticed_nothing, shares_at};
 use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig, eventually, eventually_some};
 use tempfile::TempDir;
 
@@ -295,22 +296,6 @@ impl Drop for Switcher {
             eprintln!("the switcher's log:\n{}", lines.get(from..).unwrap().join("\n"));
         }
     }
-}
-
-/// Waits until this many more shares were accepted there than now.
-pub(crate) async fn shares_at(pool: &Pool, more: u64) {
-    let before = pool.report().accepted;
-    eventually("shares are accepted", || pool.report().accepted >= before + more).await;
-}
-
-/// The miner never noticed anything, and no share was refused.
-#[track_caller]
-pub(crate) fn has_noticed_nothing(miner: &Miner) {
-    let report = miner.report();
-    assert!(report.connected && report.connections == 1, "{:?}", report.disconnects);
-    assert_eq!(report.rejections, [], "no share is refused");
-    assert_eq!(report.violations, [] as [String; 0], "no message was not asked for");
-    assert!(report.adds_up(), "{report:?}");
 }
 
 /// Stops the miners, waits until nothing is under way, and compares their books with the pools'.

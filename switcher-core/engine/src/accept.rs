@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::budget::Budget;
 use crate::session::tune;
-use crate::switcher::Shards;
+use crate::shards::Shards;
 
 /// Connections the kernel may keep waiting, if `net.core.somaxconn` allows.
 const BACKLOG: i32 = 8192;

@@ -26,7 +26,7 @@ use crate::board::{AccountView, Board, SourceHealth};
 use crate::budget::Budget;
 use crate::plan::Plan;
 use crate::shard::Command;
-use crate::switcher::Shards;
+use crate::shards::Shards;
 use crate::upgrades::{UpgradeReport, Upgrades};
 
 /// Longest page of a list.

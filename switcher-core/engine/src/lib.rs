@@ -20,6 +20,7 @@ mod rehearsal;
 pub mod session;
 pub mod settings;
 mod shard;
+mod shards;
 mod state;
 mod switcher;
 pub mod upgrades;

@@ -11,8 +11,9 @@ use crate::board::Board;
 use crate::ids::Ids;
 use crate::plan::Plan;
 use crate::shard::Command;
+use crate::shards::Shards;
 use crate::state::{Document, SavedListener};
-use crate::switcher::{RunError, Setup, Shards};
+use crate::switcher::{RunError, Setup};
 use crate::upgrades::Upgrades;
 
 /// A hand on a run from which samples of its state can be had.
