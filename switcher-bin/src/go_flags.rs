@@ -88,8 +88,7 @@ impl Seen {
             set.push(format!("log.stderr={}", threshold.unwrap_or("error")));
         }
         if self.loudness >= LOUD {
-            let filter =
-                "info,switcher_core=debug,coin_source_zookeeper=debug,zookeeper_async=error";
+            let filter = "info,switcher_core=debug,zookeeper_async=error";
             set.push(format!("log.filter={filter}"));
         }
         set

@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::board::Board;
 use crate::ids::Ids;
 use crate::plan::Plan;
@@ -31,7 +29,7 @@ impl Sampler {
     /// What a freeze would give at this moment, but for sources' states. None if a shard does not
     /// answer within `patience`.
     pub async fn sample(&self, patience: Duration) -> Option<Document> {
-        let deadline = Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + patience;
         let mut document = Document {
             listeners: self.listeners.clone(),
             board: self.board.save(),

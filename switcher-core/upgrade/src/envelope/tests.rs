@@ -1,3 +1,5 @@
+//! Envelopes that are whole, and envelopes that are damaged in every way there is.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
