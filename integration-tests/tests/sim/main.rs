@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use integration_tests::sim::{Broken, Tally, play};
 
 /// Cases of a usual run.
-const CASES: u64 = 1_500;
+const CASES: u64 = 2_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
