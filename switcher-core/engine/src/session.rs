@@ -1,6 +1,6 @@
 //! One miner's session: the pure machine on one side, its sockets on the other.
 //!
-//! A session is a plain value in its shard's slab; its task only calls [`Session::poll`]. Between
+//! A session is a plain value in its shard's slab; its task only calls `Session::poll`. Between
 //! polls it is at rest: every byte that was read and not handled, or written and not sent, is a
 //! field of it. That is what makes the freeze possible at any time.
 
