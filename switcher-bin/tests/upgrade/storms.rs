@@ -41,8 +41,13 @@ async fn storm_of_upgrades_loses_nothing_and_lets_newcomers_in() {
     assert!(attempts >= 5, "{attempts}");
     assert_eq!(last["generation"], attempts, "all of them succeeded");
     assert!(newcomers.len() >= 5);
+    // Who mines keeps its leg. A newcomer that is frozen while it dials dials anew, and the pool may
+    // have taken the first call by then.
+    let came = newcomers.len() as u64;
     miners.append(&mut newcomers);
-    assert_eq!(pool.report().connections, miners.len() as u64);
+    let redials = pool.report().connections - miners.len() as u64;
+    assert!(redials <= came, "{redials} redials of {came} newcomers");
+    assert_eq!(pool.report().closed, redials);
     books_agree(&miners, &[&pool]).await;
     switcher.has_logged_no_error();
 }
