@@ -12,6 +12,13 @@ async fn health_and_readiness_are_told() {
     assert_eq!(switcher.get("/healthz").await, (200, "ok\n".to_owned()));
     assert_eq!(switcher.get("/readyz").await, (200, "ready\n".to_owned()));
     assert_eq!(switcher.get("/nothing").await.0, 404);
+    let (code, index) = switcher.get("/").await;
+    assert_eq!(code, 200);
+    for path in index.lines().filter_map(|line| line.split(' ').next()) {
+        if path.starts_with('/') {
+            assert_eq!(switcher.get(path).await.0, 200, "{path} is listed and there");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,20 @@ const PAGE: usize = 1_000;
 /// A shard that does not answer for so long is left out.
 const SHARD_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a browser or a tired operator is shown first.
+const INDEX: &str = "\
+Stratum Switcher
+
+/healthz            the process answers
+/readyz             newcomers are taken
+/metrics            counters, OpenMetrics text
+/api/v1/status      version, uptime, coin sources, the last upgrade
+/api/v1/sessions    every miner: where it mines, by which rung, what is in its way
+/api/v1/accounts    every sub-account and its coin
+/api/v1/coins       every coin
+/api/v1/pools       every pool: up or down, what was learnt, counters
+";
+
 /// What the admin listener can look at.
 #[derive(Debug, Clone)]
 pub(crate) struct AdminContext {
@@ -95,6 +109,7 @@ pub(crate) fn start(listener: TcpListener, context: AdminContext) -> io::Result<
 
 fn routes(context: AdminContext) -> Router {
     Router::new()
+        .route("/", get(|| async { INDEX }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
