@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use stratum_peers::{Miner, MinerConfig, Pool, eventually, never_within};
 
-use crate::support::{alice, has_noticed_nothing, one_coin, plain, shares_at};
+use crate::support::{alice, has_noticed_nothing, one_coin, plain, shares_at, two_coins};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instruction_that_vanishes_moves_nobody() {
@@ -77,12 +77,7 @@ async fn a_newcomer_nobody_knows_is_refused_and_let_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sub_accounts_are_moved_each_by_its_own_instruction() {
     let (pool, other) = (Pool::start(plain("btc")).await, Pool::start(plain("bch")).await);
-    let switcher = integration_tests::SwitcherConfig::new()
-        .pool("btc", &pool)
-        .pool("bch", &other)
-        .start()
-        .await;
-    switcher.assign("alice", "btc");
+    let switcher = two_coins(&pool, &other).await;
     switcher.assign("bob", "btc");
     let alice = alice(&switcher).await;
     let bob = MinerConfig::new("bob.rig1").share_every(Duration::from_millis(30));

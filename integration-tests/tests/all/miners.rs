@@ -7,18 +7,13 @@ use stratum_peers::{Miner, MinerConfig, Pool, eventually, eventually_some};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{alice, has_noticed_nothing, one_coin, plain, shares_at};
+use crate::support::{alice, has_noticed_nothing, one_coin, plain, shares_at, two_coins};
 
 /// A miner that writes like this is served, through a switch as well.
 async fn served_when_writing(writing: Writing) {
     let pool = Pool::start(plain("btc")).await;
     let other = Pool::start(plain("bch").extranonce2_size(4)).await;
-    let switcher = integration_tests::SwitcherConfig::new()
-        .pool("btc", &pool)
-        .pool("bch", &other)
-        .start()
-        .await;
-    switcher.assign("alice", "btc");
+    let switcher = two_coins(&pool, &other).await;
     let config = MinerConfig::new("alice.rig1").share_every(Duration::from_millis(30));
     let miner = Miner::connect(switcher.address(), config.writing(writing)).await;
     shares_at(&pool, 20).await;
@@ -55,12 +50,7 @@ async fn miner_that_sends_objects_without_newline_is_served() {
 async fn miners_of_every_recorded_order_are_served_and_switched() {
     let pool = Pool::start(plain("btc")).await;
     let other = Pool::start(plain("bch").extranonce2_size(4)).await;
-    let switcher = integration_tests::SwitcherConfig::new()
-        .pool("btc", &pool)
-        .pool("bch", &other)
-        .start()
-        .await;
-    switcher.assign("alice", "btc");
+    let switcher = two_coins(&pool, &other).await;
     let mut miners = Vec::new();
     for (n, handshake) in Handshake::all().into_iter().enumerate() {
         let config = MinerConfig::new(format!("alice.rig{n}"))

@@ -27,6 +27,13 @@ pub(crate) async fn one_coin_with(
     switcher
 }
 
+/// A switcher with the first pool for btc and the second for bch, with `alice` assigned to btc.
+pub(crate) async fn two_coins(btc: &Pool, bch: &Pool) -> Switcher {
+    let switcher = SwitcherConfig::new().pool("btc", btc).pool("bch", bch).start().await;
+    switcher.assign("alice", "btc");
+    switcher
+}
+
 /// A miner of alice's.
 pub(crate) async fn alice(switcher: &Switcher) -> Miner {
     let config = MinerConfig::new("alice.rig1").share_every(Duration::from_millis(30));

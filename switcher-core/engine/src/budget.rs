@@ -98,3 +98,30 @@ impl Budget {
         self.total.saturating_sub(used) < self.for_switches / 2
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extra_legs_never_take_what_sessions_need() {
+        let limits =
+            Limits { reserved_descriptors: 10, switch_descriptors: 4, ..Limits::default() };
+        let budget = Budget::with_nofile(30, &limits);
+        assert_eq!(budget.most_sessions(), 8);
+        for _ in 0..8 {
+            assert!(budget.has_room());
+            budget.add_session();
+        }
+        assert!(!budget.has_room(), "the spare ones are kept for switches");
+
+        for _ in 0..4 {
+            assert!(budget.take_leg());
+        }
+        assert!(budget.is_short());
+        assert!(!budget.take_leg(), "each session keeps its two");
+
+        budget.return_leg();
+        assert!(budget.take_leg());
+    }
+}

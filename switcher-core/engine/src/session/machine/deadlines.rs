@@ -95,11 +95,6 @@ impl Machine {
         }
     }
 
-    /// Whether the miner waits for a source to speak, for readiness and the API.
-    pub fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
-    }
-
     /// The leg that waits to be dialled or to end its handshake.
     pub fn pending(&self) -> Option<LegId> {
         self.legs.iter().find(|leg| leg.is_pending()).map(|leg| leg.id)
