@@ -286,7 +286,7 @@ impl DialectSession for BitcoinSession {
             }
             Input::Frame(side, frame) => self.frame(now, side, frame, out),
             Input::LegDown(leg) | Input::LegGone(leg) => self.leg_lost(leg, out),
-            Input::LegUp { leg, profile, form } => {
+            Input::LegUp { leg, profile, form, .. } => {
                 self.leg_up(leg, profile, form, out);
                 Ok(())
             }

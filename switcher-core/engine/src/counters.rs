@@ -188,7 +188,7 @@ impl ShardCounters {
         for (kind, counter) in FaultKind::ALL.iter().zip(&self.pool_faults) {
             with(format!("pool_fault/{}", kind.label()), counter);
         }
-        for (rung, counter) in RUNGS.iter().zip(&self.rungs) {
+        for (rung, counter) in Rung::ALL.iter().zip(&self.rungs) {
             with(format!("rung/{}", rung.label()), counter);
         }
     }
@@ -206,7 +206,7 @@ impl ShardCounters {
     }
 
     pub(crate) fn rung(&self, rung: Rung) {
-        let at = RUNGS.iter().position(|&known| known == rung);
+        let at = Rung::ALL.iter().position(|&known| known == rung);
         if let Some(counter) = at.and_then(|at| self.rungs.get(at)) {
             counter.add(1);
         }
@@ -226,9 +226,6 @@ impl ShardCounters {
         }
     }
 }
-
-/// The rungs in the order of [`ShardCounters::rungs`].
-pub const RUNGS: [Rung; 5] = [Rung::Echo, Rung::Fold, Rung::Announce, Rung::Reconnect, Rung::Drop];
 
 #[expect(
     clippy::cast_possible_truncation,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switcher_plugin::{
-    Action, Cut, Input, LegId, ListenerView, Outbox, Retry, Seat, SessionId, SessionSeat, Side,
+    Action, Cut, Input, LegId, ListenerView, Outbox, Retry, Rungs, Seat, SessionId, SessionSeat,
+    Side,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
@@ -159,7 +160,7 @@ async fn talk_once(
         listener: &view,
     }));
     let mut outbox = Outbox::new();
-    let up = Input::LegUp { leg, profile: &pool.profile, form };
+    let up = Input::LegUp { leg, profile: &pool.profile, form, rungs: Rungs::ALL };
     let mut result = dialect.handle(clock::now(), up, &mut outbox);
     let mut bytes = Vec::new();
     loop {

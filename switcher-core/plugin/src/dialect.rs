@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Fault;
 use crate::frame::Cut;
 use crate::outbox::Outbox;
-use crate::types::{Coin, LegId, Millis, SessionId, Side};
+use crate::types::{Coin, LegId, Millis, Rungs, SessionId, ShortIds, Side};
 
 /// One way of speaking Stratum. Holds no state of any session; one instance serves all shards.
 pub trait StratumDialect: fmt::Debug + Send + Sync + 'static {
@@ -41,6 +41,11 @@ pub trait StratumDialect: fmt::Debug + Send + Sync + 'static {
     /// The versions of saved state that [`StratumDialect::resume`] reads and
     /// [`DialectSession::save`] writes.
     fn state_versions(&self) -> RangeInclusive<u16>;
+
+    /// What the short ids of its sessions are like. Dialects of one family say the same.
+    fn short_ids(&self) -> ShortIds {
+        ShortIds::WIDE
+    }
 
     /// A session at its beginning.
     fn open(&self, seat: Seat<'_>) -> Box<dyn DialectSession>;
@@ -100,7 +105,11 @@ pub enum Input<'a> {
         profile: &'a Profile,
         /// 0 at first; one more after each [`Retry::NextForm`](crate::Retry::NextForm).
         form: u8,
+        /// The rungs it may use.
+        rungs: Rungs,
     },
+    /// The answer to [`Recall`](crate::Action::Recall), before any other input.
+    Recalled(Option<&'a str>),
     /// There will be no leg for now. The session answers what the miner waits for.
     Refused(Refusal),
     /// The time asked for with [`WakeAt`](crate::Action::WakeAt) has come.
@@ -175,8 +184,9 @@ impl<'a> Seat<'a> {
 pub struct SessionSeat<'a> {
     /// Its number.
     pub session: SessionId,
-    /// A number that no other live session of the whole fleet has: the server id in the top byte
-    /// (0 if there is none), an index below. What BTCPool's sserver calls the session id.
+    /// A number that no other live session of the whole fleet has: the server id on top (0 if there
+    /// is none), an index below, see [`StratumDialect::short_ids`]. What BTCPool's sserver calls the
+    /// session id.
     pub short_id: u32,
     /// 16 bytes nobody can guess, for session ids told to miners. A dialect has no randomness of
     /// its own, so that a transcript is the same every time.

@@ -52,5 +52,6 @@ pub use source::{
     Assignment, BoardWriter, CoinSource, Notice, SourceContext, SourceError, SourceState, Wanted,
 };
 pub use types::{
-    Coin, LegId, Millis, Retry, Rung, SessionId, Side, SubAccount, Verdict, WorkerName,
+    Coin, LegId, Millis, Retry, Rung, Rungs, SessionId, ShortIds, Side, SubAccount, Verdict,
+    WorkerName,
 };

@@ -54,6 +54,20 @@ pub enum Action {
         /// For the log and the API.
         why: Box<str>,
     },
+    /// Asks for the note stored under this key and removes it. Answered by
+    /// [`Input::Recalled`](crate::Input::Recalled) before any other input.
+    Recall {
+        /// As given to [`Action::Remember`].
+        key: Box<str>,
+    },
+    /// Keep a note for a later session of this family, which is expected within minutes: that of
+    /// the miner that is about to be sent back to us. Outlives an upgrade.
+    Remember {
+        /// Something that only this miner can say, or as near to it as can be had.
+        key: Box<str>,
+        /// The dialect's own text.
+        note: Box<str>,
+    },
     /// Replace this leg by a new one to the same coin (make before break), as its pool asked for
     /// it or it can no longer serve the miner. A leg that was left is not returned to.
     ReplaceLeg {

@@ -34,6 +34,8 @@
 //! entropy: 000102030405060708090a0b0c0d0e0f
 //! peer: 192.0.2.7
 //! session: 1
+//! rungs: echo fold              (what legs may use; all of them if left out)
+//! note id:00ab: {"coin":"bch"}  (what an earlier session has left to be recalled)
 //!
 //! < {"id":1,"method":"mining.subscribe","params":[]}      a line from the miner, LF added
 //!     send miner {"id":1,"result":[…],"error":null}       what the session must do, in order

@@ -133,6 +133,10 @@ pub enum Rung {
 }
 
 impl Rung {
+    /// All of them, best first.
+    pub const ALL: [Self; 5] =
+        [Self::Echo, Self::Fold, Self::Announce, Self::Reconnect, Self::Drop];
+
     /// The name used in metrics, logs and the API.
     pub fn label(self) -> &'static str {
         match self {
@@ -143,6 +147,58 @@ impl Rung {
             Self::Drop => "drop",
         }
     }
+}
+
+/// A set of rungs: what an operator, and the session's past, allow a leg to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rungs(u8);
+
+impl Rungs {
+    /// All of them.
+    pub const ALL: Self = Self(0b1_1111);
+
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// The set and this one.
+    #[must_use]
+    pub const fn with(self, rung: Rung) -> Self {
+        Self(self.0 | 1 << rung as u8)
+    }
+
+    /// The set without this one.
+    #[must_use]
+    pub const fn without(self, rung: Rung) -> Self {
+        Self(self.0 & !(1 << rung as u8))
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether it is in the set.
+    pub const fn has(self, rung: Rung) -> bool {
+        self.0 & 1 << rung as u8 != 0
+    }
+}
+
+/// How the numbers below the server id in [`SessionSeat::short_id`](crate::SessionSeat::short_id)
+/// are given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortIds {
+    /// Bits of the index, at most 24; the server id stands right above them.
+    pub index_bits: u8,
+    /// How far the next index is from the last one. More than 1 where neighbouring miners shall
+    /// differ in more than the lowest byte.
+    pub stride: u32,
+}
+
+impl ShortIds {
+    /// 32 bits in all, one after another: what nearly all dialects want.
+    pub const WIDE: Self = Self { index_bits: 24, stride: 1 };
 }
 
 /// What became of one share.

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use switcher_plugin::{
-    Action, Coin, DialectSession, Input, LegId, ListenerView, Millis, Outbox, Seat, SessionId,
-    SessionSeat, Side, StratumDialect, UpstreamSettings,
+    Action, Coin, DialectSession, Input, LegId, ListenerView, Millis, Outbox, Rungs, Seat,
+    SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
 };
 
 const FLAVOUR: Flavour = Flavour { name: "btc", address_prefixes: &[] };
@@ -55,7 +55,7 @@ impl Wire {
             options: &Value::Null,
         };
         let profile = dialect.profile(&settings).unwrap();
-        wire.input(Input::LegUp { leg: LEG, profile: &profile, form: 0 });
+        wire.input(Input::LegUp { leg: LEG, profile: &profile, form: 0, rungs: Rungs::ALL });
         let answer = json!([[], hex::encode(&split.extranonce1), split.extranonce2_size]);
         wire.pool(&json!({"id": 1, "result": answer, "error": null}).to_string());
         let refused = wire.out.actions().iter().find_map(|action| match action {

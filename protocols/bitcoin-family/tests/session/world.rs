@@ -7,7 +7,7 @@ use bitcoin_family::{BitcoinDialect, Flavour};
 use serde_json::{Value, json};
 use switcher_plugin::{
     Action, Coin, Cut, DialectSession, Fault, Input, LegId, ListenerView, Millis, Outbox, PoolView,
-    Profile, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
+    Profile, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
 };
 
 const FLAVOUR: Flavour = Flavour { name: "btc", address_prefixes: &["bitcoincash:"] };
@@ -175,7 +175,7 @@ impl World {
 
     /// With a form of handshake behind the first.
     pub(crate) fn leg_up_in(&mut self, leg: u32, profile: &Profile, form: u8) -> Vec<String> {
-        self.input(Input::LegUp { leg: LegId(leg), profile, form })
+        self.input(Input::LegUp { leg: LegId(leg), profile, form, rungs: Rungs::ALL })
     }
 
     pub(crate) fn cut_over(&mut self, leg: u32) -> Vec<String> {

@@ -11,10 +11,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use switcher_plugin::FaultKind;
+use switcher_plugin::{FaultKind, Rung};
 
 use super::AdminContext;
-use crate::counters::{PoolCounters, RUNGS, ShardCounters};
+use crate::counters::{PoolCounters, ShardCounters};
 use crate::upgrades::UpgradeResult;
 
 /// The text of one scrape.
@@ -180,7 +180,7 @@ fn faults(encoder: &mut DescriptorEncoder<'_>, shards: &[Arc<ShardCounters>]) ->
         None,
         MetricType::Counter,
     )?;
-    for (at, rung) in RUNGS.iter().enumerate() {
+    for (at, rung) in Rung::ALL.iter().enumerate() {
         let value: u64 = shards.iter().filter_map(|shard| Some(shard.rungs.get(at)?.value())).sum();
         ConstCounter::new(value).encode(family.encode_family(&[("rung", rung.label())])?)?;
     }

@@ -15,7 +15,7 @@ mod steer;
 
 use switcher_plugin::{
     Action, Coin, DialectSession, Fault, Input, LegId, Millis, Outbox, Profile, Refusal, Retry,
-    Rung, SessionId, Side, SubAccount, Verdict, WorkerName,
+    Rung, Rungs, SessionId, Side, SubAccount, Verdict, WorkerName,
 };
 
 pub use legs::{Leg, Role};
@@ -308,7 +308,7 @@ impl Machine {
         leg.last_line = cx.now;
         leg.last_job = cx.now;
         let form = leg.form;
-        self.feed(Input::LegUp { leg: id, profile, form }, &[], cx);
+        self.feed(Input::LegUp { leg: id, profile, form, rungs: Rungs::ALL }, &[], cx);
         self.settle(cx);
     }
 

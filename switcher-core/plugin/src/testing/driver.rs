@@ -83,6 +83,9 @@ pub(super) struct Driver<'a> {
     /// Shares that went up on a leg and have no verdict.
     outstanding: BTreeMap<LegId, usize>,
     identified: Option<SubAccount>,
+    notes: BTreeMap<String, String>,
+    /// A key asked for and not yet answered.
+    recalled: Option<Box<str>>,
     coin: Option<Coin>,
     is_over: bool,
     observed: Observed,
@@ -103,6 +106,8 @@ impl<'a> Driver<'a> {
             served: BTreeSet::new(),
             outstanding: BTreeMap::new(),
             identified: None,
+            notes: world.header.notes.clone(),
+            recalled: None,
             coin: None,
             is_over: false,
             observed: Observed::default(),
@@ -150,7 +155,12 @@ impl<'a> Driver<'a> {
             Event::LegUp { leg, pool, form } => {
                 let pool = self.world.pool(pool.as_deref(), self.coin.as_ref())?;
                 self.legs.insert(*leg, Leg::Open);
-                self.give(Input::LegUp { leg: *leg, profile: &pool.profile, form: *form })?;
+                self.give(Input::LegUp {
+                    leg: *leg,
+                    profile: &pool.profile,
+                    form: *form,
+                    rungs: self.world.header.rungs,
+                })?;
             }
             Event::Probe => {}
             Event::Refused(why) => self.give(Input::Refused(*why))?,
@@ -321,6 +331,12 @@ impl<'a> Driver<'a> {
             self.observed.lines.push(render::fault(fault));
             self.faulted(fault)?;
         }
+        if let Some(key) = self.recalled.take()
+            && !self.is_over
+        {
+            let note = self.notes.remove(&*key);
+            self.give(Input::Recalled(note.as_deref()))?;
+        }
         Ok(())
     }
 
@@ -352,6 +368,10 @@ impl<'a> Driver<'a> {
                 }
                 Action::Submitted(leg) => *self.outstanding.entry(*leg).or_default() += 1,
                 Action::WakeAt(when) => self.wake = Some(*when),
+                Action::Recall { key } => self.recalled = Some(key.clone()),
+                Action::Remember { key, note } => {
+                    self.notes.insert(key.to_string(), note.to_string());
+                }
                 _ => {}
             }
         }

@@ -22,6 +22,8 @@ pub(super) fn action(action: &Action, out: &Outbox, start: Millis, lines: &mut V
         Action::LegRefused { leg, retry, why } => {
             format!("refused {leg} {} {}", retry_label(*retry), prose(why))
         }
+        Action::Recall { key } => format!("recall {}", word(key)),
+        Action::Remember { key, note } => format!("remember {} {}", word(key), prose(note)),
         Action::ReplaceLeg { leg, why, hint } => match hint {
             Some(hint) => {
                 format!("replace {leg} {}:{} {}", word(&hint.host), hint.port, prose(why))

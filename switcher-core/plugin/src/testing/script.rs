@@ -1,5 +1,6 @@
 //! Conversation files: reading them and writing them back. Runs nothing.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use super::render::unescape;
 use crate::dialect::Refusal;
-use crate::types::{LegId, Side};
+use crate::types::{LegId, Rung, Rungs, Side};
 
 /// A conversation: who sits there, what happens, and what the session is to do about it.
 #[derive(Debug, Clone)]
@@ -39,9 +40,13 @@ pub(super) struct Header {
     pub(super) dialect: Option<String>,
     pub(super) entropy: [u8; 16],
     pub(super) listener: String,
+    /// What earlier sessions have left to be recalled, by key.
+    pub(super) notes: BTreeMap<String, String>,
     pub(super) options: Value,
     pub(super) peer: Option<IpAddr>,
     pub(super) pools: Vec<(String, PoolHeader)>,
+    /// What every leg may use.
+    pub(super) rungs: Rungs,
     pub(super) session: u64,
     pub(super) short_id: u32,
 }
@@ -195,19 +200,23 @@ impl Header {
             "listener" => value.clone_into(&mut self.listener),
             "options" => self.options = json(value)?,
             "peer" => self.peer = Some(value.parse().map_err(|e| format!("peer: {e}"))?),
+            "rungs" => self.rungs = rungs(value)?,
             "session" => self.session = number(value)?,
             "short_id" => {
                 self.short_id = number(value)?.try_into().map_err(|e| format!("short_id: {e}"))?;
             }
-            _ => match key.strip_prefix("pool ") {
-                Some(name) => self.pools.push((name.trim().to_owned(), json(value)?)),
-                None => {
+            _ => {
+                if let Some(name) = key.strip_prefix("pool ") {
+                    self.pools.push((name.trim().to_owned(), json(value)?));
+                } else if let Some(of) = key.strip_prefix("note ") {
+                    self.notes.insert(of.trim().to_owned(), value.to_owned());
+                } else {
                     return Err(format!(
-                        "no header `{key}`; there are dialect, entropy, listener, options, peer, \
-                         pool NAME, session and short_id"
+                        "no header `{key}`; there are dialect, entropy, listener, note KEY, \
+                         options, peer, pool NAME, rungs, session and short_id"
                     ));
                 }
-            },
+            }
         }
         Ok(())
     }
@@ -219,13 +228,22 @@ impl Default for Header {
             dialect: None,
             entropy: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
             listener: "main".to_owned(),
+            notes: BTreeMap::new(),
             options: Value::Null,
             peer: None,
             pools: Vec::new(),
+            rungs: Rungs::ALL,
             session: 1,
             short_id: 0x0100_0001,
         }
     }
+}
+
+fn rungs(text: &str) -> Result<Rungs, String> {
+    text.split_whitespace().try_fold(Rungs::NONE, |all, name| {
+        let known = Rung::ALL.into_iter().find(|rung| rung.label() == name);
+        known.map(|rung| all.with(rung)).ok_or_else(|| format!("rungs: there is no `{name}`"))
+    })
 }
 
 impl Event {

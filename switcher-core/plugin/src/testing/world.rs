@@ -11,7 +11,7 @@ use crate::types::{Coin, SessionId};
 pub(super) struct World<'a> {
     pub(super) dialect: &'a dyn StratumDialect,
     view: ListenerView,
-    header: &'a Header,
+    pub(super) header: &'a Header,
     pub(super) is_probe: bool,
 }
 
