@@ -124,6 +124,8 @@ pub struct ShardCounters {
     pub frames_from_pools: Counter,
     /// Sessions resumed from a saved state.
     pub sessions_resumed: Counter,
+    /// Miners turned away because all short ids of their dialect were taken.
+    pub short_ids_exhausted: Counter,
 }
 
 impl ShardCounters {
@@ -149,16 +151,18 @@ impl ShardCounters {
             frames_from_miners: Counter::default(),
             frames_from_pools: Counter::default(),
             sessions_resumed: Counter::default(),
+            short_ids_exhausted: Counter::default(),
         }
     }
 
     /// Counters without a label, with their names.
-    pub fn plain(&self) -> [(&'static str, &Counter); 14] {
+    pub fn plain(&self) -> [(&'static str, &Counter); 15] {
         [
             ("sessions_opened", &self.sessions_opened),
             ("sessions_closed", &self.sessions_closed),
             ("sessions_refused", &self.refused),
             ("sessions_resumed", &self.sessions_resumed),
+            ("short_ids_exhausted", &self.short_ids_exhausted),
             ("cannot_move", &self.cannot_move),
             ("switches", &self.switches),
             ("switch_milliseconds", &self.switch_ms),

@@ -35,6 +35,7 @@ impl Sampler {
             board: self.board.save(),
             counters: self.shards.save_counters(&self.plan),
             next_session: self.ids.peek(),
+            short_ids: self.ids.cursors(),
             upgrades: self.upgrades.book(),
             ..Document::default()
         };

@@ -37,6 +37,8 @@ const FAREWELL_MS: u64 = 5_000;
 #[derive(Debug)]
 pub(crate) struct Session {
     id: SessionId,
+    /// Its place among the short ids of its dialect, unless its number is that.
+    index: Option<u32>,
     stage: Stage,
     io: SessionIo,
     /// Since when it only writes what is left.
@@ -63,6 +65,7 @@ impl Session {
     pub(crate) fn new(id: SessionId, listener: usize, peer: SocketAddr, stream: TcpStream) -> Self {
         Self {
             id,
+            index: None,
             stage: Stage::Greeting { opened: clock::now() },
             io: SessionIo { listener, peer, down: Pipe::new(stream), legs: Vec::new(), permits: 0 },
             ending: None,
@@ -312,11 +315,18 @@ impl Session {
         for dialect in &listener.dialects {
             match dialect.recognise(first) {
                 Recognition::Mine => {
+                    let form = dialect.short_ids();
+                    let Ok(index) = turn.shard.ids.take_index(form) else {
+                        turn.shard.counters.short_ids_exhausted.add(1);
+                        self.end("all short ids of its dialect are taken", false);
+                        return false;
+                    };
+                    self.index = index;
                     let view = listener.view();
                     let seat = Seat::Miner(SessionSeat {
                         session: self.id,
-                        short_id: turn.shard.short_id(self.id),
-                        entropy: turn.shard.entropy(),
+                        short_id: turn.shard.short_id(form, self.id, index),
+                        entropy: turn.shard.ids.entropy(),
                         peer: Some(self.io.peer.ip()),
                         listener: &view,
                     });
@@ -413,7 +423,10 @@ impl Session {
     /// Gives back all that the session holds of its shard's.
     pub(crate) fn release(&mut self, shard: &Shard, key: usize) {
         let mut unanswered = Vec::new();
-        if let Stage::Speaking { machine, .. } = &self.stage {
+        if let Stage::Speaking { machine, dialect } = &self.stage {
+            if let Some(index) = self.index {
+                shard.ids.release_index(dialect.short_ids(), index);
+            }
             if let Some(who) = machine.who() {
                 shard.forget(&who.sub_account, key);
             }

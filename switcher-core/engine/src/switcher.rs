@@ -319,10 +319,13 @@ impl Engine {
     fn resume(&self, resumed: Resumed) -> Joining {
         let add = {
             let (budget, shards) = (Arc::clone(&self.budget), self.shards.clone());
-            let ids = Arc::clone(&self.ids);
+            let (ids, plan) = (Arc::clone(&self.ids), Arc::clone(&self.plan));
             move |session: FrozenSession| {
                 budget.add_session();
                 ids.hold(session.id());
+                if let Some((form, index)) = session.short_id(&plan) {
+                    ids.hold_index(form, index);
+                }
                 shards.resume(session);
             }
         };
@@ -465,6 +468,7 @@ impl Engine {
         state.document.save_pools(&self.plan);
         state.document.counters = self.shards.save_counters(&self.plan);
         state.document.next_session = self.ids.peek();
+        state.document.short_ids = self.ids.cursors();
         state.document.upgrades = self.upgrades.book();
     }
 }
@@ -565,7 +569,7 @@ impl Parts {
             plan: Arc::clone(&plan),
             board: Arc::clone(&board),
             budget: Arc::new(Budget::new(&plan.limits)),
-            ids: Arc::new(Ids::from(document.next_session)),
+            ids: Arc::new(Ids::from(document.next_session, &document.short_ids)),
         };
         let mut threads = Vec::new();
         for (at, queue) in queues.into_iter().enumerate() {
