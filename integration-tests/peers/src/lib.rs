@@ -21,6 +21,7 @@
 //! A share judged against a wrong job still meets a tiny difficulty by chance: once in 4 times at
 //! 1e-9, in 430 at 1e-7. Tests of where shares go should use the latter.
 
+pub mod eth;
 pub mod eventually;
 pub mod header;
 pub mod lines;
