@@ -12,6 +12,7 @@ use switcher_plugin::{SourceState, SubAccount};
 use tokio::sync::oneshot;
 
 use crate::board::Entry;
+use crate::memory::SavedNote;
 use crate::plan::Plan;
 use crate::session::frozen::{FrozenData, FrozenSession};
 use crate::upgrades::UpgradeBook;
@@ -50,6 +51,8 @@ pub struct Document {
     pub(crate) next_session: u64,
     /// Where the admin listener is; its socket is the one behind the listeners'.
     pub(crate) admin: Option<SocketAddr>,
+    /// Notes about miners that were sent back and are expected.
+    pub(crate) notes: Vec<SavedNote>,
     /// How upgrades have gone so far.
     pub upgrades: UpgradeBook,
 }
