@@ -13,7 +13,7 @@ use switcher_plugin::{
     Rung, Rungs, Saved, Seat, Side,
 };
 
-use crate::dialect::STATE_VERSION;
+use crate::dialect::OLD_STATE_VERSION;
 use crate::extranonce::{Means, Own, Theirs, choose_sizes};
 use crate::jobs::TAGS;
 use crate::leg::Leg;
@@ -343,8 +343,8 @@ impl DialectSession for BitcoinSession {
     fn save(&self, version: u16) -> Saved {
         let state = serde_json::to_string(&self.state)
             .expect("the state is plain data with text keys and finite numbers");
-        // A program that does not know what the miner was told since must not go on with it.
-        let version = if self.state.needs_version_2() { STATE_VERSION } else { version };
+        // An earlier program reads all but what it cannot know; then it must not go on.
+        let version = if self.state.needs_version_2() { version } else { OLD_STATE_VERSION };
         Saved { version, state }
     }
 
