@@ -12,7 +12,7 @@
 //!   serve; `switching` – the cut, losses and refusals; `submits` – shares and their answers
 //! * `leg` – what is known about one pool connection; `extranonce` – folding; `jobs` – job lines
 //! * `options`, `profile` – settings of listener and pool; `names` – worker names and templates;
-//!   `version_rolling` – BIP 310; `quirks` – what is known about miners; `raw` – bytes that are saved
+//!   `returning` – miners that are sent back and come again; `version_rolling` – BIP 310; `quirks` – what is known about miners; `raw` – bytes that are saved
 
 mod dialect;
 mod downstream;
@@ -27,6 +27,7 @@ mod options;
 mod profile;
 mod quirks;
 mod raw;
+mod returning;
 mod session;
 mod submits;
 mod switching;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use switcher_plugin::{ListenerView, ProfileError};
 
 use crate::profile::{Fact, PoolTerms, name_hash};
+use crate::quirks::{self, OwnRow};
 use crate::version_rolling::{DEFAULT_MASK, parse_mask};
 
 /// Sizes of the extranonces told to a miner, in bytes, each 1 to 8.
@@ -17,10 +18,11 @@ pub(crate) struct Sizes {
 }
 
 /// A listener's own settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Options {
     extranonce: Option<Sizes>,
     version_mask: u32,
+    quirks: Vec<OwnRow>,
 }
 
 /// What a session needs to know about its listener, worked out once when it begins.
@@ -36,6 +38,8 @@ pub(crate) struct ListenerTerms {
     pub(crate) smallest: Option<u8>,
     /// The configured mask, without the bits that a known pool does not allow.
     pub(crate) version_mask: u32,
+    /// What the operator knows about miners.
+    pub(crate) quirks: Box<[OwnRow]>,
     /// What is known about pools, so that only news is learnt.
     pub(crate) known: Box<[Known]>,
 }
@@ -52,8 +56,7 @@ pub(crate) struct Known {
 impl ListenerTerms {
     /// Settings that do not read count as absent: they were refused when the program started.
     pub(crate) fn of(view: &ListenerView) -> Self {
-        let options = Options::read(&view.options)
-            .unwrap_or(Options { extranonce: None, version_mask: DEFAULT_MASK });
+        let options = Options::read(&view.options).unwrap_or_default();
         let mut version_mask = options.version_mask;
         let (mut smallest, mut echo_size, mut known) = (None, None, Vec::new());
         let (mut all_echo, mut may_echo) = (true, false);
@@ -83,6 +86,7 @@ impl ListenerTerms {
             may_echo,
             smallest,
             version_mask,
+            quirks: options.quirks.into(),
             known: known.into(),
         }
     }
@@ -97,9 +101,15 @@ pub(crate) fn check(options: &Value) -> Result<(), ProfileError> {
     Options::read(options).map(|_| ())
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { extranonce: None, version_mask: DEFAULT_MASK, quirks: Vec::new() }
+    }
+}
+
 impl Options {
     fn read(options: &Value) -> Result<Self, ProfileError> {
-        let mut read = Self { extranonce: None, version_mask: DEFAULT_MASK };
+        let mut read = Self::default();
         for (key, value) in object("options", options)?.into_iter().flatten() {
             match key.as_str() {
                 "extranonce" => read.extranonce = Some(sizes(value)?),
@@ -108,7 +118,8 @@ impl Options {
                         wrong(key, value, "8 hex digits, such as \"1fffe000\", are accepted")
                     })?;
                 }
-                _ => return Err(unknown(key, "extranonce and version_mask")),
+                "quirks" => read.quirks = quirks::read(value)?,
+                _ => return Err(unknown(key, "extranonce, quirks and version_mask")),
             }
         }
         Ok(read)
@@ -174,6 +185,7 @@ mod tests {
             (json!({"extranonce": {"size1": 1, "size2": 4, "size3": 4}}), "extranonce"),
             (json!({"version_mask": 1}), "version_mask"),
             (json!({"mask": "1fffe000"}), "mask"),
+            (json!({"quirks": [{"agent": "x", "size": 1}]}), "quirks[0].size"),
             (json!([]), "options"),
         ] {
             assert_eq!(check(&options).unwrap_err().key, key);

@@ -461,9 +461,15 @@ impl Turn<'_> {
     ) {
         let Scratch { outbox, stock, .. } = &mut *self.scratch;
         let active_before = machine.active().and_then(|leg| leg.pool);
+        let rungs = self.shard.listener(io.listener).rungs;
         let mut host = IoHost { io, shard: self.shard, key: self.key, id, now: self.now, stock };
-        let mut cx =
-            Cx { now: self.now, plan: &self.shard.plan, outbox, host: &mut host as &mut dyn Host };
+        let mut cx = Cx {
+            now: self.now,
+            plan: &self.shard.plan,
+            rungs,
+            outbox,
+            host: &mut host as &mut dyn Host,
+        };
         call(machine, &mut cx);
         let active = machine.active().and_then(|leg| leg.pool);
         if active != active_before {
@@ -503,6 +509,7 @@ pub(crate) fn count_event(shard: &Shard, event: &Event<'_>) {
         Event::LegReady(pool) => counters.pool(pool).legs_ready.add(1),
         Event::LegRefused(pool, ..) => counters.pool(pool).legs_refused.add(1),
         Event::Refused(_) => counters.refused.add(1),
+        Event::SentBack { rung, .. } => counters.rung(rung),
         Event::Share { pool, verdict, difficulty } => counters.share(pool, verdict, difficulty),
         Event::Submitted(pool) => counters.pool(pool).submitted.add(1),
     }

@@ -25,6 +25,7 @@ use crate::budget::Budget;
 use crate::clock;
 use crate::counters::ShardCounters;
 use crate::ids::Ids;
+use crate::memory::Memory;
 use crate::plan::{ListenerPlan, Plan, PoolId};
 use crate::pools::{Caller, Pools};
 use crate::session::frozen::{FrozenData, FrozenSession};
@@ -103,6 +104,7 @@ pub(crate) struct Shared {
     pub(crate) board: Arc<Board>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) ids: Arc<Ids>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// See the module.
@@ -114,6 +116,7 @@ pub(crate) struct Shard {
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) pools: RefCell<Pools>,
     pub(crate) ids: Arc<Ids>,
+    pub(crate) memory: Arc<Memory>,
     sessions: RefCell<Slab<Rc<Place>>>,
     by_sub_account: RefCell<HashMap<SubAccount, Vec<usize>>>,
     timers: RefCell<Timers>,
@@ -138,6 +141,7 @@ pub(crate) fn run(
         board: shared.board,
         budget: shared.budget,
         ids: shared.ids,
+        memory: shared.memory,
         counters,
         scratch: RefCell::new(Scratch {
             read: vec![0; frame + 64 * 1024].into_boxed_slice(),

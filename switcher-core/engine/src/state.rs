@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::board::Entry;
 use crate::ids::Cursor;
+use crate::memory::SavedNote;
 use crate::plan::Plan;
 use crate::session::frozen::{FrozenData, FrozenSession};
 use crate::upgrades::UpgradeBook;
@@ -53,6 +54,8 @@ pub struct Document {
     pub(crate) short_ids: Vec<Cursor>,
     /// Where the admin listener is; its socket is the one behind the listeners'.
     pub(crate) admin: Option<SocketAddr>,
+    /// Notes about miners that were sent back and are expected.
+    pub(crate) notes: Vec<SavedNote>,
     /// How upgrades have gone so far.
     pub upgrades: UpgradeBook,
 }
