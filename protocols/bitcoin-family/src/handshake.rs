@@ -15,7 +15,7 @@ use crate::extranonce::Theirs;
 use crate::leg::{Ask, Epoch, Flags, Leg, Welcome};
 use crate::login::Login;
 use crate::options::Known;
-use crate::profile::{Fact, OWN_AGENT, PoolTerms, name_hash};
+use crate::profile::{ECHO_AGENT, Fact, OWN_AGENT, PoolTerms, name_hash};
 use crate::quirks::Quirks;
 use crate::raw::Raw;
 use crate::session::{Agent, BitcoinSession};
@@ -24,9 +24,6 @@ use crate::version_rolling::{DEFAULT_MASK, write_mask};
 
 /// How long something is waited for that a pool may leave out.
 const PATIENCE_MS: u64 = 2_000;
-
-/// What the original calls itself towards sserver if the miner names no agent.
-const ECHO_AGENT: &str = "stratumSwitcher";
 
 /// What sserver in switcher mode answers to a subscribe without an id: "Client is not a stratum
 /// switcher" (btccom/btcpool, src/Stratum.h).

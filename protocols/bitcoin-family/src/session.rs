@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use jsonrpc::{ScanError, scan, write_reply, write_string};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{
-    Action, Coin, Cut, DialectSession, Fault, FaultKind, Input, LegId, Millis, Outbox, ResumeError,
-    Saved, Seat, Side,
+    Action, Coin, Cut, DialectSession, Fault, FaultKind, HandBack, Input, LegId, Millis, Outbox,
+    ResumeError, Saved, Seat, Side,
 };
 
 use crate::dialect::STATE_VERSION;
@@ -178,8 +178,9 @@ impl BitcoinSession {
     pub(crate) fn new_tag(&mut self) -> u16 {
         // More epochs than tags cannot live: three legs of eight each.
         loop {
-            let tag = self.state.next_tag;
-            self.state.next_tag = (tag + 1) % TAGS;
+            let tags = self.state.tags();
+            let tag = self.state.next_tag.max(tags.start);
+            self.state.next_tag = if tag + 1 < tags.end { tag + 1 } else { tags.start };
             if self.state.legs.iter().all(|leg| leg.epoch(tag).is_none()) {
                 return tag;
             }
@@ -248,6 +249,9 @@ impl BitcoinSession {
         frame: &[u8],
         out: &mut Outbox,
     ) -> Result<(), Fault> {
+        if self.pass_rest(side, frame, out) {
+            return Ok(());
+        }
         let message = match scan(frame) {
             Ok(message) => message,
             Err(ScanError::Blank) => return Ok(()),
@@ -285,6 +289,10 @@ impl DialectSession for BitcoinSession {
                 Ok(())
             }
             Input::Frame(side, frame) => self.frame(now, side, frame, out),
+            Input::HandBack => {
+                self.prepare_hand_back(now, out);
+                Ok(())
+            }
             Input::LegDown(leg) | Input::LegGone(leg) => self.leg_lost(leg, out),
             Input::LegUp { leg, profile, form, .. } => {
                 self.leg_up(leg, profile, form, out);
@@ -306,6 +314,10 @@ impl DialectSession for BitcoinSession {
         let state = serde_json::to_string(&self.state)
             .expect("the state is plain data with text keys and finite numbers");
         Saved { version: STATE_VERSION, state }
+    }
+
+    fn hand_back(&self) -> Option<HandBack> {
+        self.to_hand_back()
     }
 
     fn describe(&self, field: &mut dyn FnMut(&str, fmt::Arguments<'_>)) {

@@ -8,7 +8,6 @@ use jsonrpc::{
 };
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Side, Verdict};
 
-use crate::jobs::split_tag;
 use crate::leg::{Ask, Leg, Outstanding, write_id};
 use crate::login::{Login, Worker};
 use crate::names::{clean, split};
@@ -65,13 +64,16 @@ impl BitcoinSession {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);
         };
-        let Self { state, .. } = self;
-        let issuer = split_tag(&share.job_id).and_then(|(tag, job_id)| {
-            state.legs.iter_mut().find_map(|leg| Some((*leg.epoch(tag)?, job_id, leg)))
-        });
-        let Some((epoch, job_id, leg)) = issuer else {
+        let Some((at, epoch, job_id)) = self.state.issuer(&share.job_id) else {
             return self.submit_without_leg(id, out);
         };
+        let Self { state, .. } = self;
+        let Some(leg) = state.legs.get_mut(at) else { return Ok(()) };
+        if leg.relay().is_some_and(|relay| relay.plain) && *job_id == *share.job_id {
+            // Its answer may find another program here.
+            out.push(Action::Forward(Side::Upstream(leg.id)));
+            return Ok(());
+        }
         let Some(name) = name_at(&state.workers, leg, &share.user) else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 24, "Unauthorized worker", out);

@@ -25,6 +25,9 @@ impl BitcoinSession {
         }
         let left = self.state.active.replace(leg_id).filter(|left| *left != leg_id);
         let is_later = std::mem::replace(&mut self.state.cut_once, true);
+        if let Some(left) = left {
+            self.end_torn_line(left, out);
+        }
 
         if self.state.login.held().is_some() {
             let (result, error) = welcome.map_or_else(
@@ -46,7 +49,7 @@ impl BitcoinSession {
     }
 
     /// Makes the job of a leg that has served before fit to be sent again.
-    fn return_to(&mut self, now: Millis, leg_id: LegId) {
+    pub(crate) fn return_to(&mut self, now: Millis, leg_id: LegId) {
         let tag = self.new_tag();
         let Some(leg) = self.leg(leg_id) else { return };
         if let Some(Epoch { theirs, .. }) = leg.epoch {
@@ -71,7 +74,7 @@ impl BitcoinSession {
             (Some(_), true) => in_force.or(Some(DEFAULT_DIFFICULTY)),
             _ => in_force,
         };
-        let later = leg.job_sent_later.unwrap_or(0);
+        let (later, tag) = (leg.job_sent_later.unwrap_or(0), leg.tag());
         if job.is_some() {
             leg.job_sent_later = Some(later);
         }
@@ -82,7 +85,7 @@ impl BitcoinSession {
             && let Ok(message) = scan(&line)
             && let Some(notify) = Notify::read(message.params.unwrap_or_default())
         {
-            let changes = Changes { tag: epoch.tag, force_clean: is_later, later };
+            let changes = Changes { tag, force_clean: is_later, later };
             out.send_with(Side::Downstream, |arena| {
                 notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
             });

@@ -68,6 +68,8 @@ pub struct PoolPlan {
 pub struct ListenerPlan {
     /// Name in the configuration.
     pub name: String,
+    /// The port of its settings; 0 if the system chooses one.
+    pub port: u16,
     /// Its dialects; the first of a family answers for it.
     pub dialects: Vec<Arc<dyn StratumDialect>>,
     options: serde_json::Value,
@@ -317,6 +319,7 @@ fn listeners(
         }
         listeners.push(ListenerPlan {
             name: listener.name.clone(),
+            port: listener.address.port(),
             dialects: spoken,
             options: listener.options.clone(),
             view: RwLock::default(),
