@@ -196,7 +196,7 @@ mod tests {
         assert_eq!((left.server_id, left.refused.len()), (7, 5), "{:#?}", left.refused);
         assert_eq!(c.read(&mut [0]).unwrap(), 0, "whoever is named twice is let go");
         assert_eq!(d.read(&mut [0]).unwrap(), 0, "and whose partner is none");
-        assert!(file.sync_all().is_ok() && listener.local_addr().is_ok());
+        assert!(file.metadata().is_ok() && listener.local_addr().is_ok());
         assert!(!sockets::inherited().contains(&miner), "it is closed on exec again");
     }
 

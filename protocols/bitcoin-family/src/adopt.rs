@@ -237,8 +237,9 @@ impl State {
             legs.find_map(|(at, leg)| Some((at, *leg.epoch(tag)?, job_id)))
         });
         tagged.or_else(|| {
-            let mut legs = self.legs.iter().enumerate();
-            let (at, leg) = legs.find(|(_, leg)| leg.relay().is_some())?;
+            // One that was left may have relayed once, too.
+            let relays = self.legs.iter().enumerate().filter(|(_, leg)| leg.relay().is_some());
+            let (at, leg) = relays.max_by_key(|(_, leg)| leg.relay().map(|relay| relay.plain))?;
             Some((at, leg.epoch?, job_id))
         })
     }
