@@ -316,6 +316,10 @@ impl BitcoinSession {
         if is_active || !flags.authorized || flags.announced || flags.unfit {
             return;
         }
+        if leg.relay().is_some() && leg.difficulty_in_force().is_none() {
+            // Nobody knows what it would have to be told again.
+            return;
+        }
         if !is_first && leg.job.is_none() {
             return;
         }

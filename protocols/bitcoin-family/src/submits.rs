@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use jsonrpc::{
     Message, elements, is_json, is_null, is_truthy, member, members, string, text, unsigned,
-    write_request_start, write_string,
+    write_request, write_request_start, write_string,
 };
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Side, Verdict};
 
@@ -70,8 +70,10 @@ impl BitcoinSession {
         let Self { state, .. } = self;
         let Some(leg) = state.legs.get_mut(at) else { return Ok(()) };
         if leg.relay().is_some_and(|relay| relay.plain) && *job_id == *share.job_id {
-            // Its answer may find another program here.
-            out.push(Action::Forward(Side::Upstream(leg.id)));
+            // Under the miner's own id, as its answer may find another program here.
+            out.send_with(Side::Upstream(leg.id), |arena| {
+                write_request(arena, id, "mining.submit", params);
+            });
             return Ok(());
         }
         let Some(name) = name_at(&state.workers, leg, &share.user) else {

@@ -71,7 +71,8 @@ impl BitcoinSession {
         let (in_force, latest) = (leg.difficulty_in_force(), leg.difficulty);
         let job = leg.job.as_ref().map(|line| line.0.clone()).zip(leg.epoch);
         let in_force = match (&job, is_later) {
-            (Some(_), true) => in_force.or(Some(DEFAULT_DIFFICULTY)),
+            // On one that was relayed, what the miner has is right, whatever it is.
+            (Some(_), true) if leg.relay().is_none() => in_force.or(Some(DEFAULT_DIFFICULTY)),
             _ => in_force,
         };
         let (later, tag) = (leg.job_sent_later.unwrap_or(0), leg.tag());

@@ -82,7 +82,7 @@ impl SavedMachine {
             last_line: now,
             last_job: now,
             oldest_submit: now,
-            can_serve: true,
+            can_serve: false,
             replace: false,
         };
         Self {
