@@ -15,6 +15,7 @@ use crate::go_flags::{self, GoFlags};
 use crate::plugins::{self, BUILT_IN, Make};
 use crate::signals::Signals;
 use crate::upgrade::{self, Handed};
+use crate::inherited::Left;
 use crate::{Invocation, Outcome, host, inherited, logging};
 
 /// The variable that names the file if no flag does.
@@ -79,6 +80,9 @@ enum Command {
     },
     /// Lists the built-in dialects and coin sources.
     Plugins,
+    /// Has a running switcher give its miners back to the Go stratumSwitcher, which lies at its path
+    /// again, and waits for it.
+    RollbackToGo(Target),
     /// Has a running switcher replace its program by what lies at its path now, and waits for it.
     Upgrade(Target),
 }
@@ -147,7 +151,7 @@ pub(crate) fn run(
                 Err(mistakes) => refuse(&mistakes, err),
             };
         }
-        Some(Command::Upgrade(target)) => {
+        Some(Command::RollbackToGo(target) | Command::Upgrade(target)) => {
             return upgrade::request(target.pid, target.pidfile.as_deref(), out, err);
         }
         None if cli.preflight => {
@@ -160,17 +164,18 @@ pub(crate) fn run(
         None => {
             // After an upgrade of our own the file is one of the past, and names other sockets.
             let runtime = go.runtime.as_deref().filter(|_| handed.is_none());
-            let left = runtime.map_or(0, inherited::close_all);
+            let left = runtime.map(inherited::take).unwrap_or_default();
             // Whoever was given its miners back goes on as it was: the file may be what is wrong.
             let text = handed.as_ref().and_then(Handed::configuration);
             return match read(cli.given, &go, invocation, text) {
                 Ok(mut config) => {
-                    if left > 0 {
-                        config.remarks.push(format!(
-                            "{left} sessions of the program before this one were closed; their miners connect again"
-                        ));
+                    // The number that the miners' ids begin with.
+                    let zookeeper = config.sources.zookeeper.as_mut();
+                    let number = zookeeper.and_then(|source| source.server_id.as_mut());
+                    if let Some(number) = number.filter(|_| left.server_id > 0) {
+                        number.preferred = left.server_id;
                     }
-                    run_until_stopped(&config, handed)
+                    run_until_stopped(&config, handed, left)
                 }
                 Err(mistakes) => refuse(&mistakes, err),
             };
@@ -251,7 +256,11 @@ fn check(
     Ok(outcome)
 }
 
-fn run_until_stopped(config: &Config, handed: Option<Handed>) -> anyhow::Result<Outcome> {
+fn run_until_stopped(
+    config: &Config,
+    handed: Option<Handed>,
+    left: Left,
+) -> anyhow::Result<Outcome> {
     // Before any thread exists: all of them are born with these signals blocked.
     let signals = Signals::block()?;
     let log = logging::start(&config.log)?;
@@ -264,7 +273,7 @@ fn run_until_stopped(config: &Config, handed: Option<Handed>) -> anyhow::Result<
         Err(error) => warn!(%error, "the limit of open files stays as it is"),
     }
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    upgrade::serve(config, handed, &signals, &log)?;
+    upgrade::serve(config, handed, left, &signals, &log)?;
     info!("stopped");
     // Dropping it writes what is left.
     drop(log);

@@ -6,6 +6,7 @@
 
 mod faults;
 mod news;
+mod original;
 mod request;
 mod runtime_file;
 mod trial;
@@ -23,16 +24,17 @@ use anyhow::{Context as _, anyhow};
 use nix::sys::signal::SigSet;
 use nix::time::{ClockId, clock_gettime};
 use switcher_core::upgrades::UpgradeResult;
-use switcher_core::{Control, Document, Ready, State, Stop, prepare};
+use switcher_core::{Adoption, Control, Document, Ready, Setup, State, Stop, prepare};
 use switcher_upgrade::envelope::{self, Body, Header};
 use switcher_upgrade::preflight::Fitness;
 use switcher_upgrade::program::{Identity, Program};
 use switcher_upgrade::status::Status;
 use switcher_upgrade::{handover, memory, sockets, takeover};
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::inherited::Left;
 use crate::logging::Log;
 use crate::plugins::BUILT_IN;
 use crate::signals::Signals;
@@ -143,6 +145,7 @@ pub(crate) fn rehearse(config: &Config, out: &mut dyn Write) -> anyhow::Result<O
 pub(crate) fn serve(
     config: &Config,
     handed: Option<Handed>,
+    left: Left,
     signals: &Signals,
     log: &Log,
 ) -> anyhow::Result<()> {
@@ -158,7 +161,9 @@ pub(crate) fn serve(
         }
         begin_handed(config, handed)?
     } else {
-        let prepared = prepare(setup(config, BUILT_IN)?, State::default());
+        let setup = setup(config, BUILT_IN)?;
+        let state = adopt(&setup, left)?;
+        let prepared = prepare(setup, state);
         (prepared.map_err(|refused| refused.error)?, None, Status::open()?)
     };
     let news = Arc::new(News::new(status));
@@ -171,7 +176,7 @@ pub(crate) fn serve(
         let (started, start) = oneshot::channel();
         let announcing = watch.announce(ended.take(), sessions, start)?;
         let control = Control { stop: watch.stop.subscribe(), started: Some(started) };
-        let state = ready.run(control);
+        let mut state = ready.run(control);
         listener.stop();
         let trial = watch.end();
         // It is told by the run, or that it never started.
@@ -185,12 +190,32 @@ pub(crate) fn serve(
         } else if watch.is_told_to_end() || signals.end_is_pending() {
             first = Some(Stop::Drain);
             anyhow!("the program was told to stop")
+        } else if trial.is_original {
+            original::leave(&mut state, program, &trial, config, log)
         } else {
             leave(&state, program, &trial, config, &kept, log)
         };
         ended = Some(Ended::failed(&trial, &why));
         ready = prepare(setup(config, BUILT_IN)?, state).map_err(|refused| refused.error)?;
     }
+}
+
+/// The state to start from, with the sessions that the original has left, if it has.
+fn adopt(setup: &Setup, left: Left) -> anyhow::Result<State> {
+    let Left { sessions, refused, .. } = left;
+    let named = sessions.len() + refused.len();
+    let Adoption { state, refused: foreign } = switcher_core::adopt(setup, sessions)?;
+    for why in &refused {
+        warn!(why, "a session of the program before is closed");
+    }
+    for (id, why) in &foreign {
+        warn!(session = format!("{id:08x}"), why, "a session of the program before is closed");
+    }
+    if named > 0 {
+        let sessions = state.document.sessions();
+        info!(named, sessions, "sessions of the Go stratumSwitcher go on");
+    }
+    Ok(state)
 }
 
 /// Everything that can fail before this program serves. Until the commit, the sockets of the state

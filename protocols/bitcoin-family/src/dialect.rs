@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use jsonrpc::{elements, scan, text};
 use serde_json::Value;
 use switcher_plugin::{
-    Cut, DialectSession, Profile, ProfileError, Recognition, ResumeError, Saved, Seat,
+    Adopted, Cut, DialectSession, Past, Profile, ProfileError, Recognition, ResumeError, Saved, Seat,
     StratumDialect, UpstreamSettings,
 };
 
@@ -91,6 +91,10 @@ impl StratumDialect for BitcoinDialect {
             });
         }
         Ok(Box::new(BitcoinSession::resume(seat, &saved.state)?))
+    }
+
+    fn adopt(&self, seat: Seat<'_>, past: &Past<'_>) -> Result<Adopted, ResumeError> {
+        BitcoinSession::adopt(seat, past)
     }
 }
 

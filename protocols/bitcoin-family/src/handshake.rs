@@ -15,7 +15,7 @@ use crate::extranonce::{Means, Theirs};
 use crate::leg::{Ask, Epoch, Flags, Leg, Welcome};
 use crate::login::Login;
 use crate::options::Known;
-use crate::profile::{Fact, OWN_AGENT, PoolTerms, name_hash};
+use crate::profile::{ECHO_AGENT, Fact, OWN_AGENT, PoolTerms, name_hash};
 use crate::raw::Raw;
 use crate::session::{Agent, BitcoinSession};
 use crate::submits::{is_positive, plain_answer};
@@ -23,9 +23,6 @@ use crate::version_rolling::{DEFAULT_MASK, write_mask};
 
 /// How long something is waited for that a pool may leave out.
 const PATIENCE_MS: u64 = 2_000;
-
-/// What the original calls itself towards sserver if the miner names no agent.
-const ECHO_AGENT: &str = "stratumSwitcher";
 
 /// What sserver in switcher mode answers to a subscribe without an id: "Client is not a stratum
 /// switcher" (btccom/btcpool, src/Stratum.h).
@@ -328,6 +325,10 @@ impl BitcoinSession {
         let Some(leg) = self.leg(leg_id) else { return };
         let (flags, rungs) = (leg.flags, leg.rungs);
         if is_active || !flags.authorized || flags.announced || flags.unfit {
+            return;
+        }
+        if leg.relay().is_some() && leg.difficulty_in_force().is_none() {
+            // Nobody knows what it would have to be told again.
             return;
         }
         let means = self.means(rungs);

@@ -26,8 +26,8 @@ pub(crate) const TAG_LEN: usize = 2;
 /// What becomes of a job on its way down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// Put in front of the job id.
-    pub(crate) tag: u16,
+    /// Put in front of the job id, if anything is.
+    pub(crate) tag: Option<u16>,
     /// Tell the miner to drop older jobs, whatever the pool says.
     pub(crate) force_clean: bool,
     /// Seconds to add to the time.
@@ -74,7 +74,9 @@ impl<'a> Notify<'a> {
         out: &mut Vec<u8>,
     ) {
         out.extend_from_slice(b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"");
-        write_tag(out, changes.tag);
+        if let Some(tag) = changes.tag {
+            write_tag(out, tag);
+        }
         for field in [self.job_id, self.previous_hash] {
             out.extend_from_slice(field);
             out.extend_from_slice(b"\",\"");
@@ -149,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_job_goes_down_with_its_tag_and_the_pools_extranonce() {
-        let changes = Changes { tag: 37, force_clean: false, later: 0 };
+        let changes = Changes { tag: Some(37), force_clean: false, later: 0 };
 
         assert_eq!(
             written(PARAMS, changes, "ff"),
@@ -160,14 +162,14 @@ mod tests {
 
     #[test]
     fn a_job_that_is_sent_again_is_clean_and_later() {
-        let changes = Changes { tag: 0, force_clean: true, later: 0x58 };
+        let changes = Changes { tag: Some(0), force_clean: true, later: 0x58 };
 
         assert!(written(PARAMS, changes, "").ends_with("\"5cb6de00\",true]}\n"));
     }
 
     #[test]
     fn a_job_without_the_clean_flag_is_clean() {
-        let changes = Changes { tag: 0, force_clean: false, later: 0 };
+        let changes = Changes { tag: Some(0), force_clean: false, later: 0 };
         for flag in ["", ",true", ",\"true\""] {
             let params =
                 format!(r#"["4","aa","01","02",[],"20000000","207fffff","5cb6dda8"{flag}]"#);

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{LegId, Millis, Profile, Rung, Rungs};
 
+use crate::adopt::Relay;
 use crate::extranonce::{Own, Theirs};
 use crate::raw::{Line, Raw};
 
@@ -70,6 +71,9 @@ pub(crate) struct Rare {
     pub(crate) names: Vec<Box<str>>,
     /// The pool's answer to authorize, for the miner, if it is not plainly `true`.
     pub(crate) welcome: Option<Welcome>,
+    /// Another program has relayed it, or will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) relay: Option<Relay>,
 }
 
 /// Yes and no about a leg.
@@ -120,7 +124,7 @@ pub(crate) struct Epoch {
 }
 
 /// The rungs that a leg may use if nothing else is known: those that the miner does not notice.
-fn unseen() -> Rungs {
+pub(crate) fn unseen() -> Rungs {
     Rungs::NONE.with(Rung::Echo).with(Rung::Fold)
 }
 
@@ -234,6 +238,17 @@ impl Leg {
     /// The workers' names as the pool knows them; empty if they are the miner's.
     pub(crate) fn names(&self) -> &[Box<str>] {
         self.rare.as_ref().map_or(&[], |rare| &rare.names)
+    }
+
+    /// What it has of a program that relays.
+    pub(crate) fn relay(&self) -> Option<&Relay> {
+        self.rare.as_ref()?.relay.as_ref()
+    }
+
+    /// The tag that jobs of its latest epoch go down with; none if they go as they are.
+    pub(crate) fn tag(&self) -> Option<u16> {
+        let is_plain = self.relay().is_some_and(|relay| relay.plain);
+        self.epoch.filter(|_| !is_plain).map(|epoch| epoch.tag)
     }
 
     fn older(&self) -> &[Epoch] {

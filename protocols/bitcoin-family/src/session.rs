@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use jsonrpc::{ScanError, scan, write_reply, write_string};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{
-    Action, Coin, Cut, DialectSession, Fault, FaultKind, Input, LegId, Millis, Outbox, ResumeError,
-    Rung, Rungs, Saved, Seat, Side,
+    Action, Coin, Cut, DialectSession, Fault, FaultKind, HandBack, Input, LegId, Millis, Outbox,
+    ResumeError, Rung, Rungs, Saved, Seat, Side,
 };
 
 use crate::dialect::OLD_STATE_VERSION;
@@ -215,8 +215,9 @@ impl BitcoinSession {
     pub(crate) fn new_tag(&mut self) -> u16 {
         // More epochs than tags cannot live: three legs of eight each.
         loop {
-            let tag = self.state.next_tag;
-            self.state.next_tag = (tag + 1) % TAGS;
+            let tags = self.state.tags();
+            let tag = self.state.next_tag.max(tags.start);
+            self.state.next_tag = if tag + 1 < tags.end { tag + 1 } else { tags.start };
             if self.state.legs.iter().all(|leg| leg.epoch(tag).is_none()) {
                 return tag;
             }
@@ -285,6 +286,9 @@ impl BitcoinSession {
         frame: &[u8],
         out: &mut Outbox,
     ) -> Result<(), Fault> {
+        if self.pass_rest(side, frame, out) {
+            return Ok(());
+        }
         let message = match scan(frame) {
             Ok(message) => message,
             Err(ScanError::Blank) => return Ok(()),
@@ -322,6 +326,10 @@ impl DialectSession for BitcoinSession {
                 Ok(())
             }
             Input::Frame(side, frame) => self.frame(now, side, frame, out),
+            Input::HandBack => {
+                self.prepare_hand_back(now, out);
+                Ok(())
+            }
             Input::LegDown(leg) | Input::LegGone(leg) => self.leg_lost(leg, out),
             Input::LegUp { leg, profile, form, rungs } => {
                 self.leg_up(leg, profile, form, rungs, out);
@@ -346,6 +354,10 @@ impl DialectSession for BitcoinSession {
         // An earlier program reads all but what it cannot know; then it must not go on.
         let version = if self.state.needs_version_2() { version } else { OLD_STATE_VERSION };
         Saved { version, state }
+    }
+
+    fn hand_back(&self) -> Option<HandBack> {
+        self.to_hand_back()
     }
 
     fn describe(&self, field: &mut dyn FnMut(&str, fmt::Arguments<'_>)) {

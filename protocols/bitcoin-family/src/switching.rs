@@ -29,6 +29,9 @@ impl BitcoinSession {
         }
         let left = self.state.active.replace(leg_id).filter(|left| *left != leg_id);
         let is_later = std::mem::replace(&mut self.state.cut_once, true);
+        if let Some(left) = left {
+            self.end_torn_line(left, out);
+        }
 
         self.welcome(welcome, out);
         if self.may_push() {
@@ -56,7 +59,7 @@ impl BitcoinSession {
     }
 
     /// Makes the job of a leg that has served before fit to be sent again.
-    fn return_to(&mut self, now: Millis, leg_id: LegId) {
+    pub(crate) fn return_to(&mut self, now: Millis, leg_id: LegId) {
         let tag = self.new_tag();
         let Some(leg) = self.leg(leg_id) else { return };
         if let Some(epoch) = leg.epoch {
@@ -81,10 +84,11 @@ impl BitcoinSession {
         let (in_force, latest) = (leg.difficulty_in_force(), leg.difficulty);
         let job = leg.job.as_ref().map(|line| line.0.clone()).zip(leg.epoch);
         let in_force = match (&job, is_later) {
-            (Some(_), true) => in_force.or(Some(DEFAULT_DIFFICULTY)),
+            // On one that was relayed, what the miner has is right, whatever it is.
+            (Some(_), true) if leg.relay().is_none() => in_force.or(Some(DEFAULT_DIFFICULTY)),
             _ => in_force,
         };
-        let later = leg.job_sent_later.unwrap_or(0);
+        let (later, tag) = (leg.job_sent_later.unwrap_or(0), leg.tag());
         if job.is_some() {
             leg.job_sent_later = Some(later);
         }
@@ -95,7 +99,7 @@ impl BitcoinSession {
             && let Ok(message) = scan(&line)
             && let Some(notify) = Notify::read(message.params.unwrap_or_default())
         {
-            let changes = Changes { tag: epoch.tag, force_clean: is_later, later };
+            let changes = Changes { tag, force_clean: is_later, later };
             out.send_with(Side::Downstream, |arena| {
                 notify.write(changes, |arena| epoch.write_insert(own, arena), arena);
             });

@@ -55,6 +55,10 @@ impl BitcoinSession {
     ) -> Result<(), Fault> {
         let asked = message.request_id().and_then(|id| self.leg(leg)?.answered(id));
         let Some(asked) = asked else {
+            if self.is_of_relay(now, leg) {
+                out.push(Action::Forward(Side::Downstream));
+                return Ok(());
+            }
             Self::disregard(out, Side::Upstream(leg), FaultKind::UnknownId);
             return Ok(());
         };
@@ -201,9 +205,10 @@ impl BitcoinSession {
         }
         match leg.epoch {
             Some(epoch) if may_push => {
+                let tag = leg.tag();
                 leg.job_sent_later = Some(0);
                 self.push_extranonce(epoch.told.then_some(epoch.theirs), out);
-                let changes = Changes { tag: epoch.tag, force_clean: false, later: 0 };
+                let changes = Changes { tag, force_clean: false, later: 0 };
                 out.send_with(Side::Downstream, |arena| {
                     notify.write(changes, |arena| epoch.write_insert(own, arena), arena);
                 });

@@ -54,6 +54,11 @@ pub(super) fn is_one(json: &Json) -> bool {
     json.keys().any(|key| MARKS.iter().any(|mark| mark.eq_ignore_ascii_case(key)))
 }
 
+/// Whether a text is a file of the original's.
+pub(crate) fn is_file(text: &str) -> bool {
+    parse_json(text).is_ok_and(|json| is_one(&json))
+}
+
 /// Turns a file of the original into ours, as TOML with notes.
 ///
 /// # Errors

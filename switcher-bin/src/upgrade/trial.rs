@@ -7,8 +7,10 @@ use anyhow::Context as _;
 use switcher_core::Sampler;
 use switcher_upgrade::envelope::{self, Body};
 use switcher_upgrade::memory;
-use switcher_upgrade::preflight::{self, Fitness};
+use switcher_upgrade::preflight::{self, Fitness, PreflightError};
 use switcher_upgrade::program::{Identity, Program};
+
+use super::original;
 
 /// How long shards may take to give their part of the sample.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -20,6 +22,8 @@ pub(super) struct Trial {
     pub(super) fitness: Fitness,
     /// When the freeze began, in nanoseconds of `CLOCK_MONOTONIC`.
     pub(super) created: u64,
+    /// It is the Go original, which only relays.
+    pub(super) is_original: bool,
 }
 
 /// Tries the program at its path out. Takes as long as it takes; nothing is touched.
@@ -31,6 +35,7 @@ pub(super) fn run(
     program: &Program,
     sampler: &Sampler,
     limit: Duration,
+    may_be_original: bool,
     called_off: &dyn Fn() -> bool,
 ) -> anyhow::Result<Trial> {
     let path = program.path.display();
@@ -51,10 +56,23 @@ pub(super) fn run(
     };
     let bytes = envelope::encode(&body, sessions, 0, generation)?;
     let sample = memory::seal("stratum-switcher-sample", &bytes)?;
-    let fitness = preflight::run(program, sample, limit, called_off)?;
+    let tried = preflight::run(program, sample, limit, called_off);
+    let is_original = matches!(&tried,
+        Err(PreflightError::Failed { said, .. }) if original::is_said_by_original(said));
+    let fitness = if is_original {
+        anyhow::ensure!(
+            may_be_original,
+            "{path} is {}, and the configuration in force is none of its own",
+            original::NAME
+        );
+        let version = original::NAME.to_owned();
+        Fitness { version, schema: (0, 0), sessions: 0, warnings: Vec::new() }
+    } else {
+        tried?
+    };
     anyhow::ensure!(
         Identity::of(&program.path).is_ok_and(|now| now == identity),
         "{path} was replaced during its preflight"
     );
-    Ok(Trial { identity, fitness, created: 0 })
+    Ok(Trial { identity, fitness, created: 0, is_original })
 }

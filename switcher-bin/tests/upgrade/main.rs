@@ -9,7 +9,9 @@
 mod failures;
 mod golden;
 mod operator;
+mod original;
 mod phases;
 mod running;
+mod stand_in;
 mod storms;
 mod swap;

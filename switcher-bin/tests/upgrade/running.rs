@@ -118,7 +118,7 @@ impl Start {
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    fn read(stream: impl std::io::Read + Send + 'static) -> Self {
+    pub(crate) fn read(stream: impl std::io::Read + Send + 'static) -> Self {
         let log = Self::default();
         let lines = log.clone();
         std::thread::spawn(move || {

@@ -5,6 +5,7 @@
 //! [`run`]: from a [`State`] to a [`State`].
 
 mod accept;
+mod adopt;
 mod admin;
 pub mod board;
 pub mod budget;
@@ -26,6 +27,7 @@ mod state;
 mod switcher;
 pub mod upgrades;
 
+pub use adopt::{Adoption, Foreign, Returned, adopt, hand_back};
 pub use rehearsal::{Rehearsal, Sampler, Unfit, rehearse};
 pub use settings::Settings;
 pub use state::{Document, SocketMismatch, State};

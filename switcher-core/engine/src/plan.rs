@@ -70,6 +70,8 @@ pub struct PoolPlan {
 pub struct ListenerPlan {
     /// Name in the configuration.
     pub name: String,
+    /// The port of its settings; 0 if the system chooses one.
+    pub port: u16,
     /// Its dialects; the first of a family answers for it.
     pub dialects: Vec<Arc<dyn StratumDialect>>,
     /// By which rungs its miners may be brought to pools.
@@ -327,6 +329,7 @@ fn listeners(
         }
         listeners.push(ListenerPlan {
             name: listener.name.clone(),
+            port: listener.address.port(),
             dialects: spoken,
             rungs: listener.rungs,
             options: listener.options.clone(),

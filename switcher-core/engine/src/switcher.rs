@@ -42,6 +42,10 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 /// After so long without a number of its own the switcher says what it waits for.
 const NUMBER_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Answers that are under way when sessions are prepared for a program that only relays have so
+/// long to come in.
+const HAND_BACK_GRACE: Duration = Duration::from_millis(1_500);
+
 /// How long a source may take to stop when the program ends.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -62,6 +66,9 @@ pub enum Stop {
     Drain,
     /// Stop with all sessions kept, for the next [`run`].
     Freeze,
+    /// Close the sessions that a program which only relays could not carry on, and stop with the
+    /// others kept, for [`hand_back`](crate::hand_back).
+    HandBack,
 }
 
 /// The caller's hand on a run.
@@ -275,8 +282,11 @@ impl Engine {
                 let _ = stop_sources.send(true);
                 now() + SOURCE_PATIENCE
             }
-            Stop::Freeze => {
+            Stop::Freeze | Stop::HandBack => {
                 let _ = stop_sources.send(true);
+                if stop == Stop::HandBack {
+                    self.thin_out().await;
+                }
                 let deadline = now() + self.plan.timing.freeze;
                 state.late = joining.end().await;
                 self.freeze(&mut state, deadline).await;
@@ -441,6 +451,27 @@ impl Engine {
         let deadline =
             tokio::time::Instant::now() + self.plan.timing.drain + Duration::from_secs(6);
         while self.budget.sessions() > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Until only those sessions are left that can be handed back, and what was under way before is
+    /// most likely over.
+    async fn thin_out(&self) {
+        let over = millis(self.plan.timing.drain);
+        let deadline =
+            tokio::time::Instant::now() + self.plan.timing.drain + Duration::from_secs(6);
+        let grace = tokio::time::sleep(HAND_BACK_GRACE);
+        let mut kept = 0;
+        for answer in self.shards.ask(|answer| Command::HandBack { over, answer }) {
+            if let Ok(Ok(count)) = tokio::time::timeout_at(deadline, answer).await {
+                kept += count;
+            }
+        }
+        let sessions = self.budget.sessions();
+        tracing::info!(sessions, kept, over_ms = over, "closing what cannot be handed back");
+        grace.await;
+        while self.budget.sessions() > kept && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
