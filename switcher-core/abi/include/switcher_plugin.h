@@ -145,7 +145,7 @@ typedef struct SwHost {
     int32_t (*push)(SwOut *out, const SwAction *action);
     /* Adds a name and a value to what the API shows of a session. */
     void (*field)(SwFields *fields, SwStr name, SwStr value);
-    /* Posts a fact. SW_OK, SW_UNSUPPORTED, SW_FAILED, or SW_EXCESS once stop has been called. */
+    /* Posts a fact. SW_OK, SW_UNSUPPORTED, SW_FAILED, or SW_EXCESS once stop has returned. */
     int32_t (*post)(SwSink *sink, const SwNotice *notice);
 } SwHost;
 
@@ -372,7 +372,7 @@ struct SwSource {
     uint32_t size;
     uint32_t reserved;
     void *data;
-    SwStr name;  /* key in the configuration, below [plugins.sources] */
+    SwStr name;  /* its table in the configuration is [sources.<name>]; a-z, 0-9 and "-" */
     SwStr about; /* what it is, in a few words */
 
     /* Starts it and comes back. `config`: its table of the configuration as a JSON object. `saved`:
