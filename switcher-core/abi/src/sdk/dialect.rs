@@ -179,7 +179,7 @@ unsafe extern "C" fn resume(
                 Some(Err(problem)) => {
                     let problem = match problem {
                         ResumeError::Damaged(problem) => problem,
-                        other @ ResumeError::Version { .. } => other.to_string(),
+                        other => other.to_string(),
                     };
                     tell(error, "", &problem, "");
                     SW_BAD_STATE
