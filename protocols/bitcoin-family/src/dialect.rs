@@ -36,7 +36,7 @@ impl StratumDialect for BitcoinDialect {
     }
 
     fn family(&self) -> &'static str {
-        "bitcoin"
+        self.flavour.family()
     }
 
     fn recognise(&self, first: &[u8]) -> Recognition {
@@ -64,7 +64,7 @@ impl StratumDialect for BitcoinDialect {
     }
 
     fn check_listener(&self, options: &Value) -> Result<(), ProfileError> {
-        options::check(options)
+        options::check(options, self.flavour)
     }
 
     fn state_versions(&self) -> RangeInclusive<u16> {
@@ -72,7 +72,7 @@ impl StratumDialect for BitcoinDialect {
     }
 
     fn open(&self, seat: Seat<'_>) -> Box<dyn DialectSession> {
-        Box::new(BitcoinSession::open(seat))
+        Box::new(BitcoinSession::open(seat, self.flavour))
     }
 
     fn resume(
@@ -87,7 +87,7 @@ impl StratumDialect for BitcoinDialect {
                 last: STATE_VERSION,
             });
         }
-        Ok(Box::new(BitcoinSession::resume(seat, &saved.state)?))
+        Ok(Box::new(BitcoinSession::resume(seat, &saved.state, self.flavour)?))
     }
 }
 

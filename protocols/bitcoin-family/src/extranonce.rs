@@ -10,6 +10,8 @@ use jsonrpc::{elements, string, unsigned};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::Rung;
 
+use crate::extra_data::{Form, SIZE2, may_send};
+use crate::flavour::Extranonce;
 use crate::options::Sizes;
 use crate::quirks::Quirks;
 
@@ -27,6 +29,9 @@ pub(crate) struct Own {
     short_id: u32,
     len: u8,
     size2: u8,
+    /// How the header holds it; `None` if the coinbase does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    form: Option<Form>,
 }
 
 /// What a pool said: `P` and `b`.
@@ -39,7 +44,26 @@ pub(crate) struct Theirs {
 
 impl Own {
     pub(crate) fn new(short_id: u32, sizes: Sizes) -> Self {
-        Self { short_id, len: sizes.size1, size2: sizes.size2 }
+        Self { short_id, len: sizes.size1, size2: sizes.size2, form: None }
+    }
+
+    /// One that is in the header.
+    pub(crate) fn in_header(short_id: u32, form: Form) -> Self {
+        Self { short_id, len: 4, size2: SIZE2, form: Some(form) }
+    }
+
+    /// Whether the time of a job is in its `coinb1`, too.
+    pub(crate) fn has_time_in_coinbase1(self) -> bool {
+        self.form.is_some()
+    }
+
+    /// Whether a miner can have sent this, in hex, for its extranonce2.
+    pub(crate) fn may_send(self, extranonce2: &[u8]) -> bool {
+        let is_long_enough = match self.form {
+            None => extranonce2.len() == 2 * self.size2(),
+            Some(_) => may_send(extranonce2.len()),
+        };
+        is_long_enough && extranonce2.iter().all(u8::is_ascii_hexdigit)
     }
 
     /// `|E|`.
@@ -53,13 +77,22 @@ impl Own {
     }
 
     /// Whether the sizes are ones a session can have; for state that was saved.
-    pub(crate) fn is_sound(self) -> bool {
-        (1..=8).contains(&self.len) && (1..=8).contains(&self.size2)
+    pub(crate) fn is_sound(self, place: Extranonce) -> bool {
+        (1..=8).contains(&self.len)
+            && (1..=8).contains(&self.size2)
+            && self.form.is_some() == (place == Extranonce::ExtraData)
     }
 
     /// Appends `E` in hex.
     pub(crate) fn write_hex(self, out: &mut Vec<u8>) {
-        self.write_tail(out, self.len(), self.len());
+        match self.form {
+            None => self.write_tail(out, self.len(), self.len()),
+            Some(form) => {
+                for &byte in form.told(self.short_id).as_slice() {
+                    write_byte(out, byte);
+                }
+            }
+        }
     }
 
     /// Appends, in hex, `count` bytes of the number that are followed by `from − count` others.
@@ -76,7 +109,7 @@ impl Own {
     }
 
     fn is(self, theirs: &Theirs) -> bool {
-        let bytes = theirs.bytes.get(..theirs.len()).unwrap_or_default();
+        let bytes = theirs.bytes();
         self.len() == theirs.len()
             && (0..self.len()).rev().zip(bytes).all(|(place, byte)| self.byte(place) == *byte)
     }
@@ -135,9 +168,19 @@ impl Theirs {
         usize::from(self.len)
     }
 
-    /// Whether this is the id that we propose to pools for `short_id`.
-    pub(crate) fn is_proposal(&self, short_id: u32) -> bool {
-        self.bytes.get(..self.len()) == Some(&short_id.to_be_bytes()[..])
+    /// `P` itself.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len()).unwrap_or_default()
+    }
+
+    /// Whether this is what a pool says that has adopted the id which we propose for `own`.
+    pub(crate) fn is_proposal(&self, own: Own) -> bool {
+        match own.form {
+            None => self.bytes() == own.short_id.to_be_bytes(),
+            Some(_) => {
+                Form::ALL.iter().any(|form| form.told(own.short_id).as_slice() == self.bytes())
+            }
+        }
     }
 
     /// `b`.
@@ -152,7 +195,7 @@ impl Theirs {
 
     /// Appends `P` in hex.
     pub(crate) fn write_hex(&self, out: &mut Vec<u8>) {
-        for &byte in self.bytes.get(..self.len()).unwrap_or_default() {
+        for &byte in self.bytes() {
             write_byte(out, byte);
         }
     }
@@ -163,6 +206,9 @@ impl Theirs {
     ///
     /// There is no room; the text says how much is missing.
     pub(crate) fn rung(&self, own: Own) -> Result<Rung, String> {
+        if let Some(form) = own.form {
+            return form.rung(own.short_id, self);
+        }
         if self.size2 == own.size2 && own.is(self) {
             return Ok(Rung::Echo);
         }
@@ -185,12 +231,17 @@ impl Theirs {
         }
     }
 
-    /// Appends, in hex, what stands in front of the miner's extranonce2 in the pool's.
-    pub(crate) fn write_prefix(&self, own: Own, out: &mut Vec<u8>) {
+    /// Appends, in hex, the pool's extranonce2 for a miner's, which is in hex, too.
+    pub(crate) fn write_extranonce2(&self, own: Own, extranonce2: &[u8], out: &mut Vec<u8>) {
+        if let Some(form) = own.form {
+            out.extend_from_slice(form.for_pool(own.short_id, extranonce2));
+            return;
+        }
         if let Some(pad) = self.pad(own) {
             let count = own.len() + pad;
             own.write_tail(out, count, count);
         }
+        out.extend_from_slice(extranonce2);
     }
 
     /// Bytes of `pad`; `None` if nothing is folded because the pool uses the miner's own extranonce.
@@ -218,7 +269,7 @@ pub(crate) fn choose_sizes(smallest: Option<u8>, quirks: Quirks) -> Sizes {
     sizes
 }
 
-fn hex_byte(pair: &[u8]) -> Option<u8> {
+pub(crate) fn hex_byte(pair: &[u8]) -> Option<u8> {
     let digit = |at: usize| char::from(*pair.get(at)?).to_digit(16);
     u8::try_from(digit(0)? << 4 | digit(1)?).ok()
 }
@@ -291,7 +342,7 @@ mod tests {
 
         assert_eq!(theirs.rung(own(4, 8)), Ok(Rung::Echo));
         assert_eq!(hex(|out| theirs.write_insert(own(4, 8), out)), "");
-        assert_eq!(hex(|out| theirs.write_prefix(own(4, 8), out)), "");
+        assert_eq!(hex(|out| theirs.write_extranonce2(own(4, 8), b"0102", out)), "0102");
     }
 
     #[test]
@@ -300,7 +351,10 @@ mod tests {
 
         assert_eq!(theirs.rung(own(1, 3)), Ok(Rung::Fold));
         assert_eq!(hex(|out| theirs.write_insert(own(1, 3), out)), "aabb00010203");
-        assert_eq!(hex(|out| theirs.write_prefix(own(1, 3), out)), "0001020304");
+        assert_eq!(
+            hex(|out| theirs.write_extranonce2(own(1, 3), b"ffeeff", out)),
+            "0001020304ffeeff"
+        );
         assert_eq!(hex(|out| own(1, 3).write_hex(out)), "04");
     }
 

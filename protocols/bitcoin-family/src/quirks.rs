@@ -10,6 +10,8 @@ pub(crate) struct Quirks {
     pub(crate) extranonce2_least: u8,
     /// The miner is known to obey `mining.set_version_mask` while it mines.
     pub(crate) obeys_version_mask: bool,
+    /// A Decred miner that puts its extranonce2 behind its extranonce1.
+    pub(crate) appends_extranonce2: bool,
 }
 
 /// A word of an agent's name, in lower case, and what it implies.
@@ -18,12 +20,20 @@ struct Row {
     quirks: Quirks,
 }
 
-const NONE: Quirks =
-    Quirks { extranonce2_size: None, extranonce2_least: 0, obeys_version_mask: false };
+const NONE: Quirks = Quirks {
+    extranonce2_size: None,
+    extranonce2_least: 0,
+    obeys_version_mask: false,
+    appends_extranonce2: false,
+};
 
 const ROWS: &[Row] = &[
     // NiceHash as a client spreads one connection over many miners and wants room for it.
-    Row { agent: "nicehash/", quirks: Quirks { extranonce2_least: 4, ..NONE } },
+    // For Decred it has a rule of its own (nicehash/Specifications, Decred_NiceHash.txt).
+    Row {
+        agent: "nicehash/",
+        quirks: Quirks { extranonce2_least: 4, appends_extranonce2: true, ..NONE },
+    },
     // BTCAgent has 4 bytes of its own and 4 of the miner in extranonce2 (btccom/btcagent).
     Row { agent: "btccom-agent/", quirks: Quirks { extranonce2_size: Some(8), ..NONE } },
     // Avalon's controllers need 3 bytes (the avalon drivers of Canaan's cgminer).
@@ -44,6 +54,7 @@ impl Quirks {
             all.extranonce2_size = all.extranonce2_size.or(row.quirks.extranonce2_size);
             all.extranonce2_least = all.extranonce2_least.max(row.quirks.extranonce2_least);
             all.obeys_version_mask |= row.quirks.obeys_version_mask;
+            all.appends_extranonce2 |= row.quirks.appends_extranonce2;
         }
         all
     }

@@ -197,7 +197,12 @@ impl BitcoinSession {
         match leg.epoch {
             Some(epoch) if may_push => {
                 leg.job_sent_later = Some(0);
-                let changes = Changes { tag: epoch.tag, force_clean: false, later: 0 };
+                let changes = Changes {
+                    tag: epoch.tag,
+                    force_clean: false,
+                    later: 0,
+                    time_in_coinbase1: false,
+                };
                 out.send_with(Side::Downstream, |arena| {
                     notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
                 });
