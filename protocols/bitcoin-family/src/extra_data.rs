@@ -217,6 +217,16 @@ mod tests {
     }
 
     #[test]
+    fn a_miner_is_told_what_its_software_needs() {
+        let told = |wanted: Wanted, agent: &str| wanted.for_miner(Quirks::of(agent));
+
+        assert_eq!(told(Wanted::ByAgent, "NiceHash/1.0.0"), Form::Gominer);
+        assert_eq!(told(Wanted::ByAgent, "decred-gominer/1.0.0"), Form::Normal);
+        assert_eq!(told(Wanted::Always(Form::Normal), "NiceHash/1.0.0"), Form::Normal);
+        assert_eq!(told(Wanted::Always(Form::Gominer), "ccminer/2.3"), Form::Gominer);
+    }
+
+    #[test]
     fn the_pool_must_say_what_the_miner_was_told() {
         let (normal, gominer) = ("000000000000000080000001", "80000001");
 
