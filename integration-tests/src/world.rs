@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use switcher_core::settings::{CoinSettings, ListenerSettings, Pacing, PoolSettings};
+use switcher_core::settings::{CoinSettings, ListenerSettings, Pacing, PoolSettings, USUAL_RUNGS};
 use switcher_core::{Control, Settings, Setup, State, Stop, run};
 use switcher_plugin::{
     Assignment, BoardWriter, Coin, CoinSource, Notice, SourceContext, SourceError, SourceState,
@@ -118,6 +118,7 @@ impl SwitcherConfig {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             dialects: vec!["btc".to_owned(), "bch".to_owned()],
             options: Value::Null,
+            rungs: USUAL_RUNGS,
         });
         settings.admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         settings.shards = 2;
@@ -161,6 +162,7 @@ impl SwitcherConfig {
             dialect: dialect.to_owned(),
             algorithm: algorithm.to_owned(),
             pools: Vec::new(),
+            rungs: USUAL_RUNGS,
         });
         entry.pools.push(PoolSettings {
             name: format!("{coin}-{}", entry.pools.len() + 1),

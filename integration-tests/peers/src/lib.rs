@@ -23,6 +23,7 @@
 
 pub mod chain;
 pub mod decred;
+pub mod eth;
 pub mod eventually;
 pub mod header;
 pub mod lines;

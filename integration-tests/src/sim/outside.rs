@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::Value;
 use switcher_core::board::Standing;
 use switcher_core::plan::PoolId;
-use switcher_core::session::machine::{Blame, DialError, DialWish, Event, Host};
+use switcher_core::session::machine::{Blame, DialError, DialWish, Event, Host, Note};
 use switcher_plugin::{LegId, Millis, Retry, Side, SubAccount, Verdict, WorkerName};
 
 use super::books::Counts;
@@ -289,6 +289,14 @@ impl Host for Outside {
         self.told.push(Told::Forgotten);
     }
 
+    fn remember(&mut self, _: &str, _: Note) {
+        self.misuse = Some("a note about a miner that stays".to_owned());
+    }
+
+    fn recall(&mut self, _: &str) -> Option<Note> {
+        None
+    }
+
     fn better_pool(&mut self, than: PoolId) -> bool {
         let (scene, plan, now) = (Rc::clone(&self.scene), self.plan, self.now);
         let coin = &scene.plan(plan).pool(than).coin;
@@ -331,6 +339,7 @@ impl Host for Outside {
                     self.failed(pool);
                 }
             }
+            Event::SentBack { .. } => self.misuse = Some("a miner was sent back".to_owned()),
             Event::Refused(refusal) => self.told.push(Told::Refused(refusal.label())),
             Event::Share { verdict, .. } => {
                 let is_ours = matches!(verdict, Verdict::Orphan | Verdict::Poolless);

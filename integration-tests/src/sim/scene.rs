@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 use switcher_core::Settings;
 use switcher_core::plan::{Plan, PoolId};
 use switcher_core::settings::{CoinSettings, ListenerSettings, Pacing, PoolSettings};
-use switcher_plugin::{Coin, StratumDialect};
+use switcher_plugin::{Coin, Rung, Rungs, StratumDialect};
 
 use super::dice::Dice;
 
 /// What is assigned: coins of the miner's algorithm, one of another, one that is not configured.
 pub(crate) const COINS: [&str; 5] = ["btc", "bch", "small", "other", "nowhere"];
+
+/// What a miner that notices nothing can be brought to pools by.
+const RUNGS: Rungs = Rungs::NONE.with(Rung::Echo).with(Rung::Fold);
 
 /// One pool as it is in truth.
 #[derive(Debug, Clone)]
@@ -72,6 +75,11 @@ impl Scene {
         self.plans.get(at).expect("there are two plans")
     }
 
+    /// By which rungs miners are brought to pools.
+    pub(crate) fn rungs(&self) -> Rungs {
+        self.plan(0).listeners.first().map_or(Rungs::NONE, |listener| listener.rungs)
+    }
+
     pub(crate) fn spec(&self, at: usize) -> &Spec {
         self.pools.get(at).expect("pools are numbered as in the scene")
     }
@@ -122,6 +130,7 @@ fn plan(pools: &[Spec], lacking: Option<usize>, options: &Value) -> Plan {
             dialect: if pool.coin == "bch" { "bch" } else { "btc" }.to_owned(),
             algorithm: if pool.coin == "other" { "scrypt" } else { "sha256d" }.to_owned(),
             pools: Vec::new(),
+            rungs: Rungs::ALL,
         });
         coin.pools.push(PoolSettings {
             name: pool.name.clone(),
@@ -141,6 +150,7 @@ fn plan(pools: &[Spec], lacking: Option<usize>, options: &Value) -> Plan {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         dialects: vec!["btc".to_owned(), "bch".to_owned()],
         options: options.clone(),
+        rungs: RUNGS,
     };
     let settings = Settings { listeners: vec![listener], coins, ..Settings::default() };
     Plan::new(&settings, &dialects()).expect("the settings are right")

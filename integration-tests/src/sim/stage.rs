@@ -125,6 +125,7 @@ impl Stage {
         let mut cx = Cx {
             now: self.outside.now,
             plan: self.scene.plan(self.outside.plan),
+            rungs: self.scene.rungs(),
             outbox: &mut self.outbox,
             host: &mut self.outside,
         };

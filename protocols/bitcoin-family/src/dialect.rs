@@ -14,8 +14,11 @@ use crate::options;
 use crate::profile::PoolTerms;
 use crate::session::BitcoinSession;
 
-/// The version of saved state that is written and read.
-pub(crate) const STATE_VERSION: u16 = 1;
+/// The newest version of saved state that is written and read.
+pub(crate) const STATE_VERSION: u16 = 2;
+
+/// The oldest one. It knows no extranonce but the one a miner was given at its subscribe.
+pub(crate) const OLD_STATE_VERSION: u16 = 1;
 
 /// A dialect of the family.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +71,7 @@ impl StratumDialect for BitcoinDialect {
     }
 
     fn state_versions(&self) -> RangeInclusive<u16> {
-        STATE_VERSION..=STATE_VERSION
+        OLD_STATE_VERSION..=STATE_VERSION
     }
 
     fn open(&self, seat: Seat<'_>) -> Box<dyn DialectSession> {
@@ -80,10 +83,10 @@ impl StratumDialect for BitcoinDialect {
         seat: Seat<'_>,
         saved: &Saved,
     ) -> Result<Box<dyn DialectSession>, ResumeError> {
-        if saved.version != STATE_VERSION {
+        if !self.state_versions().contains(&saved.version) {
             return Err(ResumeError::Version {
                 found: saved.version,
-                first: STATE_VERSION,
+                first: OLD_STATE_VERSION,
                 last: STATE_VERSION,
             });
         }

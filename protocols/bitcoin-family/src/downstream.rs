@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use jsonrpc::{Message, elements, is_json, number, string, text, write_string};
-use switcher_plugin::{Action, Fault, FaultKind, Outbox, Side};
+use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side};
 
 use crate::leg::Ask;
 use crate::login::Login;
+use crate::quirks::SetExtranonce;
 use crate::raw::Raw;
 use crate::session::{Agent, BitcoinSession, Suggestion};
 use crate::version_rolling::{Configure, Masks};
@@ -24,6 +25,7 @@ impl BitcoinSession {
     /// One object from the miner.
     pub(crate) fn miner_said(
         &mut self,
+        now: Millis,
         message: &Message<'_>,
         out: &mut Outbox,
     ) -> Result<(), Fault> {
@@ -44,11 +46,12 @@ impl BitcoinSession {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return Ok(());
         }
-        self.request(id, &method, message, out)
+        self.request(now, id, &method, message, out)
     }
 
     fn request(
         &mut self,
+        now: Millis,
         id: &[u8],
         method: &str,
         message: &Message<'_>,
@@ -56,13 +59,14 @@ impl BitcoinSession {
     ) -> Result<(), Fault> {
         let params = message.params.unwrap_or_default();
         match method {
-            "mining.submit" => self.submit(id, params, out),
+            "mining.submit" => self.submit(now, id, params, out),
             "mining.authorize" => self.authorize(id, message, out),
             "mining.subscribe" => self.subscribe(id, params, out),
-            "mining.configure" => self.configure(id, params, out),
+            "mining.configure" => self.configure(now, id, params, out),
             "mining.extranonce.subscribe" => {
-                self.state.extranonce_subscribed = true;
-                self.grant(id, b"true", out)
+                self.grant(id, b"true", out)?;
+                self.may_tell_extranonce(now, out);
+                Ok(())
             }
             "mining.suggest_difficulty" => self.suggest(id, false, params, out),
             "mining.suggest_target" => self.suggest(id, true, params, out),
@@ -87,8 +91,7 @@ impl BitcoinSession {
     }
 
     /// `mining.subscribe`: answered before it is known which pool it will be. A second one gets the
-    /// same answer. The session id that a miner brings along is often one of another pool, or the
-    /// one printed in the first description of Stratum; it is not looked at.
+    /// same answer, or what the miner was told since.
     fn subscribe(&mut self, id: &[u8], params: &[u8], out: &mut Outbox) -> Result<(), Fault> {
         if self.state.agent == Agent::Silent {
             self.state.agent = match elements(params).next().map(text) {
@@ -97,6 +100,13 @@ impl BitcoinSession {
                 None => Agent::Silent,
             };
         }
+        if self.state.own.is_none() && !self.state.probe && self.recall(id, params, out) {
+            return Ok(());
+        }
+        self.answer_subscribe(id, out)
+    }
+
+    pub(crate) fn answer_subscribe(&mut self, id: &[u8], out: &mut Outbox) -> Result<(), Fault> {
         let own = self.own();
         let session_id = self.state.session_id();
         let mut result = Vec::with_capacity(160);
@@ -105,10 +115,17 @@ impl BitcoinSession {
         result.extend_from_slice(b"],[\"mining.notify\",");
         write_string(&mut result, &session_id);
         result.extend_from_slice(b"]],\"");
-        own.write_hex(&mut result);
-        result.extend_from_slice(b"\",");
-        result.extend_from_slice(own.size2().to_string().as_bytes());
-        result.push(b']');
+        let size2 = match &self.state.told {
+            Some(told) => {
+                told.write_hex(&mut result);
+                usize::from(told.size2())
+            }
+            None => {
+                own.write_hex(&mut result);
+                own.size2()
+            }
+        };
+        result.extend_from_slice(format!("\",{size2}]").as_bytes());
         self.grant(id, &result, out)?;
 
         let is_first = !std::mem::replace(&mut self.state.subscribed, true);
@@ -120,12 +137,17 @@ impl BitcoinSession {
     }
 
     /// `mining.configure`: answered before it is known which pool it will be.
-    fn configure(&mut self, id: &[u8], params: &[u8], out: &mut Outbox) -> Result<(), Fault> {
+    fn configure(
+        &mut self,
+        now: Millis,
+        id: &[u8],
+        params: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
         let Some(configure) = Configure::read(params) else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);
         };
-        self.state.extranonce_subscribed |= configure.extranonce_subscribe;
         let mut told = configure.mask.unwrap_or(0) & self.terms.version_mask;
         if let Some(active) = self.state.active {
             // Its pool was asked for what the miner wanted by then; there is no asking twice.
@@ -135,8 +157,32 @@ impl BitcoinSession {
             self.state.masks = (told != 0).then_some(Masks { asked, told, current: told });
         }
         let mut result = Vec::new();
-        configure.write_result(told, &mut result);
-        self.grant(id, &result, out)
+        let may_tell = self.quirks().set_extranonce != SetExtranonce::Never;
+        configure.write_result(told, may_tell, &mut result);
+        self.grant(id, &result, out)?;
+        if configure.extranonce_subscribe {
+            self.may_tell_extranonce(now, out);
+        }
+        Ok(())
+    }
+
+    /// The miner may be told another extranonce from here on, if its firmware bears that. A leg that
+    /// it would have to come back for may do without now.
+    fn may_tell_extranonce(&mut self, now: Millis, out: &mut Outbox) {
+        if self.quirks().set_extranonce == SetExtranonce::Never {
+            return;
+        }
+        self.state.extranonce_subscribed = true;
+        let waiting = self.state.legs.iter_mut().filter(|leg| leg.sends_back().is_some());
+        let waiting: Vec<LegId> = waiting
+            .map(|leg| {
+                leg.flags.announced = false;
+                leg.id
+            })
+            .collect();
+        for leg in waiting {
+            self.ready_if_complete(now, leg, out);
+        }
     }
 
     /// `mining.suggest_difficulty` and `mining.suggest_target`: for the pool of now and all later.

@@ -9,12 +9,12 @@
 //!   bytes of the id and appends 8 of its own. It submits those 8; Antminer DR3 submits all 12.
 //!
 //! Nothing can be folded: a pool's bytes stand where the miner rolls or has its own, and no other
-//! field of the header is free. So a pool serves a miner that was told what the pool says, and no
-//! other. Header bytes of the two ways differ, so neither can stand in for the other.
+//! field of the header is free. So a pool serves a miner that was told what the pool says, at first
+//! or with `mining.set_extranonce`, and no other. Header bytes of the two ways differ, so neither can stand in for the other.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use switcher_plugin::{ProfileError, Rung};
+use switcher_plugin::ProfileError;
 
 use crate::extranonce::{Theirs, hex_byte};
 use crate::options::wrong;
@@ -25,6 +25,9 @@ pub(crate) const SIZE2: u8 = 8;
 
 /// Bytes of `ExtraData`.
 const EXTRA_DATA: usize = 32;
+
+/// Bytes of a template.
+const TEMPLATE: usize = 12;
 
 /// Bytes of a session id.
 const ID: usize = 4;
@@ -55,7 +58,7 @@ pub(crate) enum Wanted {
 /// The bytes of an extranonce1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Told {
-    bytes: [u8; 12],
+    bytes: [u8; TEMPLATE],
     from: usize,
 }
 
@@ -104,22 +107,28 @@ impl Form {
         Told { bytes: [0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d], from }
     }
 
-    /// How a pool with `theirs` serves a miner that was told this form.
-    ///
-    /// # Errors
-    ///
-    /// It cannot; the text says why.
-    pub(crate) fn rung(self, short_id: u32, theirs: &Theirs) -> Result<Rung, String> {
-        let is_told = |form: Self| form.told(short_id).as_slice() == theirs.bytes();
+    /// Whether a pool says what a miner was told.
+    pub(crate) fn is_met_by(self, short_id: u32, theirs: &Theirs) -> bool {
         // The size is not used where the miner takes what it is told for a template.
-        if is_told(self) && (self == Self::Normal || theirs.size2() == SIZE2) {
-            return Ok(Rung::Echo);
+        self.told(short_id).as_slice() == theirs.bytes()
+            && (self == Self::Normal || theirs.size2() == SIZE2)
+    }
+
+    /// Whether a miner of this form can mine with what a pool says, once it is told.
+    pub(crate) fn can_use(self, theirs: &Theirs) -> bool {
+        match self {
+            Self::Normal => theirs.len() == TEMPLATE,
+            Self::Gominer => theirs.len() + usize::from(theirs.size2()) <= EXTRA_DATA,
         }
-        let other = Self::ALL.into_iter().find(|form| *form != self && is_told(*form));
+    }
+
+    /// Why a pool that says something else cannot serve a miner that goes on with what it was told.
+    pub(crate) fn why_not(self, short_id: u32, theirs: &Theirs) -> String {
         let mut has = Vec::new();
         theirs.write_hex(&mut has);
         let has = String::from_utf8_lossy(&has);
-        Err(match other {
+        let is_told = |form: Self| form.told(short_id).as_slice() == theirs.bytes();
+        match Self::ALL.into_iter().find(|form| *form != self && is_told(*form)) {
             Some(other) => format!(
                 "the pool puts extranonce1 {has} where {} miners have it, this miner was told it \
                  in the form for {} miners",
@@ -131,7 +140,7 @@ impl Form {
                  extranonce2 size {}, the miner was told others",
                 theirs.size2()
             ),
-        })
+        }
     }
 
     /// What goes up for a miner's extranonce2, both in hex. A pool that appends wants what was
@@ -218,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_miner_is_told_what_its_software_needs() {
-        let told = |wanted: Wanted, agent: &str| wanted.for_miner(Quirks::of(agent));
+        let told = |wanted: Wanted, agent: &str| wanted.for_miner(Quirks::of(agent, &[]));
 
         assert_eq!(told(Wanted::ByAgent, "NiceHash/1.0.0"), Form::Gominer);
         assert_eq!(told(Wanted::ByAgent, "decred-gominer/1.0.0"), Form::Normal);
@@ -230,9 +239,9 @@ mod tests {
     fn the_pool_must_say_what_the_miner_was_told() {
         let (normal, gominer) = ("000000000000000080000001", "80000001");
 
-        assert_eq!(Form::Normal.rung(ID, &theirs(normal, 8)), Ok(Rung::Echo));
-        assert_eq!(Form::Normal.rung(ID, &theirs(normal, 12)), Ok(Rung::Echo));
-        assert_eq!(Form::Gominer.rung(ID, &theirs(gominer, 8)), Ok(Rung::Echo));
+        assert!(Form::Normal.is_met_by(ID, &theirs(normal, 8)));
+        assert!(Form::Normal.is_met_by(ID, &theirs(normal, 12)));
+        assert!(Form::Gominer.is_met_by(ID, &theirs(gominer, 8)));
         for (form, extranonce1, size2, why) in [
             (Form::Normal, gominer, 8, "where gominer miners have it"),
             (Form::Gominer, normal, 8, "where normal miners have it"),
@@ -242,9 +251,24 @@ mod tests {
             (Form::Normal, "780010894b", 7, "nothing can be folded"),
             (Form::Normal, "0000000000000000e3014335", 12, "nothing can be folded"),
         ] {
-            let refused = form.rung(ID, &theirs(extranonce1, size2)).unwrap_err();
+            let theirs = theirs(extranonce1, size2);
+            let refused = form.why_not(ID, &theirs);
 
-            assert!(refused.contains(why), "{refused}");
+            assert!(!form.is_met_by(ID, &theirs) && refused.contains(why), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_miner_can_use_what_its_form_has_a_place_for() {
+        for (form, extranonce1, size2, can) in [
+            (Form::Normal, "0000000000000000e3014335", 12, true),
+            (Form::Normal, "0000000d", 4, false),
+            (Form::Normal, "780010894b", 7, false),
+            (Form::Gominer, "0000000d", 4, true),
+            (Form::Gominer, "780010894b", 7, true),
+            (Form::Gominer, "780010894b", 28, false),
+        ] {
+            assert_eq!(form.can_use(&theirs(extranonce1, size2)), can, "{extranonce1}");
         }
     }
 

@@ -5,21 +5,28 @@
 //! size `b ≥ |E| + s` a job goes down with `coinb1 ‖ P ‖ pad` for its `coinb1`, and a share goes up
 //! with `pad ‖ E ‖ extranonce2` for its extranonce2, where `pad` fills `b − |E| − s` bytes. The bytes
 //! of the coinbase are the same on both sides.
+//!
+//! A pool without so much room is served by the rungs below: the miner is told the pool's own
+//! extranonce, or goes away and comes back to be given a smaller one of ours.
 
 use jsonrpc::{elements, string, unsigned};
 use serde::{Deserialize, Serialize};
-use switcher_plugin::Rung;
+use switcher_plugin::{Rung, Rungs};
 
 use crate::extra_data::{Form, SIZE2, may_send};
 use crate::flavour::Extranonce;
 use crate::options::Sizes;
-use crate::quirks::Quirks;
+use crate::quirks::{Quirks, SetExtranonce};
 
 /// Longest extranonce1 of a pool that is understood. The longest seen is 12 (Decred).
 const MAX_POOL_EXTRANONCE1: usize = 16;
 
 /// Largest extranonce2 size of a pool that is understood. cgminer goes to 16.
 const MAX_POOL_EXTRANONCE2: u8 = 32;
+
+/// Smallest extranonce2 size that a miner is told with `mining.set_extranonce`: cpuminer's heirs take
+/// no smaller one.
+const TOLD_LEAST: u8 = 2;
 
 /// What the miner was told: `E` and `s`. Fixed for the life of the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +39,17 @@ pub(crate) struct Own {
     /// How the header holds it; `None` if the coinbase does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     form: Option<Form>,
+}
+
+/// What may be done about a pool that has no room to fold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Means {
+    /// What is allowed.
+    pub(crate) rungs: Rungs,
+    /// The miner has asked for `mining.set_extranonce`.
+    pub(crate) subscribed: bool,
+    /// What is known about the miner.
+    pub(crate) quirks: Quirks,
 }
 
 /// What a pool said: `P` and `b`.
@@ -57,13 +75,12 @@ impl Own {
         self.form.is_some()
     }
 
-    /// Whether a miner can have sent this, in hex, for its extranonce2.
-    pub(crate) fn may_send(self, extranonce2: &[u8]) -> bool {
-        let is_long_enough = match self.form {
-            None => extranonce2.len() == 2 * self.size2(),
-            Some(_) => may_send(extranonce2.len()),
-        };
-        is_long_enough && extranonce2.iter().all(u8::is_ascii_hexdigit)
+    /// Whether a miner that was told this size can have sent so many hex digits for its extranonce2.
+    pub(crate) fn may_send(self, digits: usize, size2: usize) -> bool {
+        match self.form {
+            None => digits == 2 * size2,
+            Some(_) => may_send(digits),
+        }
     }
 
     /// `|E|`.
@@ -200,27 +217,77 @@ impl Theirs {
         }
     }
 
-    /// How a miner with `own` is served by this pool.
+    /// How a miner with `own` is served by this pool, by the best rung there is.
     ///
     /// # Errors
     ///
-    /// There is no room; the text says how much is missing.
-    pub(crate) fn rung(&self, own: Own) -> Result<Rung, String> {
+    /// It cannot be served; the text says how much room is missing, and what stands in the way of
+    /// the rungs below.
+    pub(crate) fn rung(&self, own: Own, means: &Means) -> Result<Rung, String> {
+        let Means { rungs, subscribed, quirks } = means;
+        if let Some(rung) = self.fits(own).filter(|rung| rungs.has(*rung)) {
+            return Ok(rung);
+        }
+        let can_change = self.may_be_told(own, *quirks);
+        if rungs.has(Rung::Announce) && *subscribed && can_change {
+            return Ok(Rung::Announce);
+        }
+        let can_return = own.form.is_none() && sizes_for(self.size2, *quirks).is_some();
+        if rungs.has(Rung::Reconnect) && can_return && quirks.obeys_reconnect {
+            return Ok(Rung::Reconnect);
+        }
+        if rungs.has(Rung::Drop) && can_return {
+            return Ok(Rung::Drop);
+        }
+        let announce = match (rungs.has(Rung::Announce), subscribed) {
+            (false, _) => "not allowed",
+            (true, false) => "not asked for",
+            (true, true) => "more than this miner can change",
+        };
         if let Some(form) = own.form {
-            return form.rung(own.short_id, self);
+            let why = form.why_not(own.short_id, self);
+            return Err(format!("{why}; announce: {announce}"));
         }
-        if self.size2 == own.size2 && own.is(self) {
-            return Ok(Rung::Echo);
-        }
-        // The rungs below folding (announce, reconnect, drop) are chosen here once they exist.
-        if usize::from(self.size2) >= own.len() + own.size2() {
-            return Ok(Rung::Fold);
-        }
+        let reconnect = match (can_return, rungs.has(Rung::Reconnect)) {
+            (false, _) => "of no use, the miner needs more room",
+            (true, false) => "not allowed, or tried in vain",
+            (true, true) => "not known to be obeyed by this miner",
+        };
         Err(format!(
             "no room to fold: the pool's extranonce2 has {} bytes, the miner's extranonce1 and \
-             extranonce2 need {} + {}",
+             extranonce2 need {} + {}; announce: {announce}; reconnect: {reconnect}",
             self.size2, own.len, own.size2
         ))
+    }
+
+    /// How a miner with `own` is served without noticing, if there is room.
+    pub(crate) fn fits(&self, own: Own) -> Option<Rung> {
+        if let Some(form) = own.form {
+            return form.is_met_by(own.short_id, self).then_some(Rung::Echo);
+        }
+        if self.size2 == own.size2 && own.is(self) {
+            return Some(Rung::Echo);
+        }
+        (usize::from(self.size2) >= own.len() + own.size2()).then_some(Rung::Fold)
+    }
+
+    /// Whether a miner that asks for it can be told this extranonce in place of `own`.
+    fn may_be_told(&self, own: Own, quirks: Quirks) -> bool {
+        let (is_usual, is_same_size) = match own.form {
+            Some(form) => (form.can_use(self), form.can_use(self) && self.size2 == own.size2),
+            None => {
+                let least = TOLD_LEAST.max(quirks.extranonce2_least);
+                let is_only = quirks.extranonce2_size.is_none_or(|size| size == self.size2);
+                ((least..=8).contains(&self.size2) && is_only, self.size2 == own.size2)
+            }
+        };
+        let can_change = match quirks.set_extranonce {
+            SetExtranonce::Any => is_usual,
+            SetExtranonce::Never => false,
+            SetExtranonce::SameSize => is_same_size,
+        };
+        // NerdMiner, for one, aborts on an empty extranonce1.
+        can_change && self.len > 0
     }
 
     /// Appends, in hex, what stands between the pool's `coinb1` and the miner's extranonce1.
@@ -246,11 +313,22 @@ impl Theirs {
 
     /// Bytes of `pad`; `None` if nothing is folded because the pool uses the miner's own extranonce.
     fn pad(&self, own: Own) -> Option<usize> {
-        match self.rung(own) {
-            Ok(Rung::Echo) | Err(_) => None,
-            Ok(_) => usize::from(self.size2).checked_sub(own.len() + own.size2()),
+        match self.fits(own)? {
+            Rung::Echo => None,
+            _ => usize::from(self.size2).checked_sub(own.len() + own.size2()),
         }
     }
+}
+
+/// What sizes of ours a pool with this extranonce2 size has room to fold, if there are any that the
+/// miner can work with.
+pub(crate) fn sizes_for(room: u8, quirks: Quirks) -> Option<Sizes> {
+    let sizes = match room {
+        4.. => choose_sizes(Some(room), quirks),
+        _ => Sizes { size1: 1, size2: quirks.extranonce2_size.unwrap_or(room.saturating_sub(1)) },
+    };
+    let is_enough = sizes.size2 >= quirks.extranonce2_least.max(1);
+    (is_enough && sizes.size1 + sizes.size2 <= room).then_some(sizes)
 }
 
 /// What sizes a session's own extranonce shall have.
@@ -294,6 +372,11 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    fn means(rungs: Rungs, subscribed: bool, agent: &str) -> Means {
+        let rungs = rungs.without(Rung::Drop);
+        Means { rungs, subscribed, quirks: Quirks::of(agent, &[]) }
     }
 
     fn own(size1: u8, size2: u8) -> Own {
@@ -340,7 +423,7 @@ mod tests {
     fn the_pool_that_uses_our_extranonce_is_left_alone() {
         let theirs = Theirs::of_subscribe(br#"[[],"01020304",8]"#).unwrap();
 
-        assert_eq!(theirs.rung(own(4, 8)), Ok(Rung::Echo));
+        assert_eq!(theirs.fits(own(4, 8)), Some(Rung::Echo));
         assert_eq!(hex(|out| theirs.write_insert(own(4, 8), out)), "");
         assert_eq!(hex(|out| theirs.write_extranonce2(own(4, 8), b"0102", out)), "0102");
     }
@@ -349,7 +432,7 @@ mod tests {
     fn folding_fills_the_pools_extranonce2_to_the_byte() {
         let theirs = Theirs::of_subscribe(br#"[[],"aabb",8]"#).unwrap();
 
-        assert_eq!(theirs.rung(own(1, 3)), Ok(Rung::Fold));
+        assert_eq!(theirs.fits(own(1, 3)), Some(Rung::Fold));
         assert_eq!(hex(|out| theirs.write_insert(own(1, 3), out)), "aabb00010203");
         assert_eq!(
             hex(|out| theirs.write_extranonce2(own(1, 3), b"ffeeff", out)),
@@ -362,9 +445,50 @@ mod tests {
     fn a_pool_without_room_is_refused_with_the_numbers() {
         let theirs = Theirs::of_subscribe(br#"[[],"3263b370",3]"#).unwrap();
 
-        let why = theirs.rung(own(1, 3)).unwrap_err();
+        let why = theirs.rung(own(1, 3), &means(Rungs::ALL, false, "x/1")).unwrap_err();
 
         assert!(why.contains("has 3 bytes") && why.contains("1 + 3"), "{why}");
+        assert!(why.contains("announce: not asked for"), "{why}");
+    }
+
+    #[test]
+    fn a_pool_without_room_is_reached_by_the_best_rung_that_the_miner_knows() {
+        let tiny = Theirs::of_subscribe(br#"[[],"3263b370",3]"#).unwrap();
+        let (all, no_announce) = (Rungs::ALL, Rungs::ALL.without(Rung::Announce));
+        for (agent, subscribed, rungs, size2, expected) in [
+            ("bmminer/2.0.0", true, all, 4, Some(Rung::Announce)),
+            ("bmminer/2.0.0", true, no_announce, 4, Some(Rung::Reconnect)),
+            ("bmminer/2.0.0", false, all, 4, Some(Rung::Reconnect)),
+            ("unheard/1", true, all, 3, Some(Rung::Announce)),
+            ("unheard/1", true, all, 4, None),
+            ("nerdqaxe/1", true, all, 3, None),
+            ("cgminer/4.1 avalon", true, all, 4, Some(Rung::Announce)),
+            ("cgminer/4.1 avalon", false, all, 4, None),
+        ] {
+            let rung = tiny.rung(own(1, size2), &means(rungs, subscribed, agent));
+
+            assert_eq!(rung.clone().ok(), expected, "{agent} {subscribed}: {rung:?}");
+        }
+        let may_drop = Means { rungs: all, ..means(all, false, "unheard/1") };
+        assert_eq!(tiny.rung(own(1, 3), &may_drop), Ok(Rung::Drop));
+    }
+
+    #[test]
+    fn who_comes_back_gets_what_the_pool_has_room_for() {
+        for (room, agent, sizes) in [
+            (1, "cgminer/4.1", None),
+            (2, "cgminer/4.1", Some((1, 1))),
+            (3, "cgminer/4.1", Some((1, 2))),
+            (4, "cgminer/4.1", Some((1, 3))),
+            (8, "cgminer/4.1", Some((4, 4))),
+            (3, "avalon", None),
+            (4, "nicehash/", None),
+            (5, "nicehash/", Some((1, 4))),
+        ] {
+            let given = sizes_for(room, Quirks::of(agent, &[]));
+
+            assert_eq!(given.map(|sizes| (sizes.size1, sizes.size2)), sizes, "{room} {agent}");
+        }
     }
 
     #[test]

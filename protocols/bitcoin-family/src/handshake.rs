@@ -9,14 +9,13 @@
 use std::net::IpAddr;
 
 use jsonrpc::{Message, elements, is_truthy, unsigned, write_string};
-use switcher_plugin::{Action, LegId, Millis, Outbox, Profile, Retry, Rung};
+use switcher_plugin::{Action, LegId, Millis, Outbox, Profile, Retry, Rung, Rungs};
 
-use crate::extranonce::Theirs;
+use crate::extranonce::{Means, Theirs};
 use crate::leg::{Ask, Epoch, Flags, Leg, Welcome};
 use crate::login::Login;
 use crate::options::Known;
 use crate::profile::{Fact, OWN_AGENT, PoolTerms, name_hash};
-use crate::quirks::Quirks;
 use crate::raw::Raw;
 use crate::session::{Agent, BitcoinSession};
 use crate::submits::{is_positive, plain_answer};
@@ -34,7 +33,14 @@ const NOT_A_SWITCHER: u64 = 400;
 
 impl BitcoinSession {
     /// `Input::LegUp`.
-    pub(crate) fn leg_up(&mut self, id: LegId, profile: &Profile, form: u8, out: &mut Outbox) {
+    pub(crate) fn leg_up(
+        &mut self,
+        id: LegId,
+        profile: &Profile,
+        form: u8,
+        rungs: Rungs,
+        out: &mut Outbox,
+    ) {
         let terms = match PoolTerms::read(profile) {
             Ok(terms) => terms,
             Err(why) => return self.refuse_leg(id, Retry::Permanent, &why, out),
@@ -43,13 +49,14 @@ impl BitcoinSession {
             return self.refuse_leg(id, Retry::Later, "the miner has not logged in", out);
         }
         let is_echo = terms.echo || (terms.detect && self.has_adopted(&terms));
-        let mut leg = Leg::new(id, profile.clone(), is_echo);
+        let mut leg = Leg::new(id, profile.clone(), is_echo, rungs);
         leg.flags.proposed = is_echo || (terms.detect && form > 0);
         let flags = leg.flags;
         let mask = match self.state.masks {
             Some(masks) => Some(masks.asked),
             None => self.state.probe.then_some(DEFAULT_MASK),
         };
+        leg.flags.asked_mask = mask.is_some();
         if let Some(mask) = mask {
             Self::ask(&mut leg, Ask::Configure, b"", "mining.configure", out, |arena| {
                 arena.extend_from_slice(b"[[\"version-rolling\"],{\"version-rolling.mask\":");
@@ -197,18 +204,23 @@ impl BitcoinSession {
             Ok(theirs) => theirs,
             Err(why) => return self.refuse_leg(leg_id, Retry::Later, &why, out),
         };
+        let mut told = false;
         if !self.state.probe {
-            let own = self.own();
-            if let Err(why) = theirs.rung(own) {
-                // Its sizes are worth knowing even so: later sessions may leave room.
-                self.learn(leg_id, &theirs, out);
-                return self.refuse_leg(leg_id, Retry::Permanent, &why, out);
+            self.refit(theirs.size2());
+            let (own, means) = (self.own(), self.means_of(leg_id));
+            match theirs.rung(own, &means) {
+                Ok(rung) => told = rung == Rung::Announce,
+                Err(why) => {
+                    // Its sizes are worth knowing even so: later sessions may leave room.
+                    self.learn(leg_id, &theirs, out);
+                    return self.refuse_leg(leg_id, Retry::Permanent, &why, out);
+                }
             }
         }
         let tag = self.new_tag();
         let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return };
-        leg.start_epoch(Epoch { tag, theirs });
+        leg.start_epoch(Epoch::new(tag, theirs, told));
         let asked = |ask: Ask| leg.outstanding.iter().any(|asked| asked.ask == ask);
         let needs_login = !leg.flags.authorized && !asked(Ask::Authorize);
         let Ok(terms) = PoolTerms::read(&leg.profile) else { return };
@@ -314,15 +326,28 @@ impl BitcoinSession {
         let is_first = !self.state.cut_once;
         let is_active = self.state.active == Some(leg_id);
         let Some(leg) = self.leg(leg_id) else { return };
-        let Some(rung) = leg.rung(own) else { return };
-        let flags = leg.flags;
+        let (flags, rungs) = (leg.flags, leg.rungs);
         if is_active || !flags.authorized || flags.announced || flags.unfit {
             return;
         }
-        if !is_first && leg.job.is_none() {
+        let means = self.means(rungs);
+        let Some(leg) = self.leg(leg_id) else { return };
+        let Some(epoch) = &mut leg.epoch else { return };
+        let rung = if flags.served {
+            epoch.rung(own)
+        } else {
+            // What the miner has asked for since may have opened a better one.
+            let rung = epoch.theirs.rung(own, &means).ok();
+            epoch.told = rung == Some(Rung::Announce);
+            rung
+        };
+        let Some(rung) = rung else { return };
+        // Nobody is sent away for a pool that has not shown that it has work.
+        let sends_back = matches!(rung, Rung::Reconnect | Rung::Drop);
+        if (!is_first || sends_back) && leg.job.is_none() {
             return;
         }
-        if !is_first && waits_until(leg).is_some_and(|time| now < time) {
+        if !is_first && !sends_back && waits_until(leg).is_some_and(|time| now < time) {
             return self.wake_when_needed(now, out);
         }
         self.announce(leg_id, rung, out);
@@ -339,6 +364,7 @@ impl BitcoinSession {
         }
         if let Some(masks) = self.state.masks
             && !is_first
+            && !matches!(rung, Rung::Reconnect | Rung::Drop)
             && masks.current & !mask != 0
             && !self.obeys_version_mask()
         {
@@ -347,22 +373,31 @@ impl BitcoinSession {
                 "version mask: the miner rolls {current:08x}, the pool allows {allowed:08x}, and \
                  the miner is not known to obey mining.set_version_mask"
             );
-            if self.leg(leg_id).is_some_and(|leg| leg.flags.served) {
-                return;
-            }
-            return self.refuse_leg(leg_id, Retry::Permanent, &why, out);
+            return match self.leg(leg_id).map(|leg| leg.flags) {
+                Some(flags) if flags.served => {}
+                // The miner has asked for version rolling since the leg is up.
+                Some(flags) if !flags.asked_mask => {
+                    let why = "the pool was not asked for the version bits that the miner rolls";
+                    self.refuse_leg(leg_id, Retry::NextForm, why, out);
+                }
+                _ => self.refuse_leg(leg_id, Retry::Permanent, &why, out),
+            };
         }
         if let Some(leg) = self.leg(leg_id) {
             leg.flags.announced = true;
+            leg.ready_by = Some(rung);
         }
         out.push(Action::LegReady(leg_id, rung));
     }
 
     fn obeys_version_mask(&self) -> bool {
-        match &self.state.agent {
-            Agent::Named(agent) => Quirks::of(agent).obeys_version_mask,
-            Agent::Odd | Agent::Silent => false,
-        }
+        self.quirks().obeys_version_mask
+    }
+
+    /// What may be done for the pool of a leg if it has no room.
+    pub(crate) fn means_of(&self, leg: LegId) -> Means {
+        let rungs = self.state.legs.iter().find(|other| other.id == leg).map(|leg| leg.rungs);
+        self.means(rungs.unwrap_or(Rungs::NONE))
     }
 
     /// `Input::Wake`.

@@ -2,7 +2,7 @@
 //! and the requests that it has not answered. Decides nothing about the session.
 
 use serde::{Deserialize, Serialize};
-use switcher_plugin::{LegId, Millis, Profile, Rung};
+use switcher_plugin::{LegId, Millis, Profile, Rung, Rungs};
 
 use crate::extranonce::{Own, Theirs};
 use crate::raw::{Line, Raw};
@@ -27,6 +27,12 @@ pub(crate) struct Leg {
     pub(crate) id: LegId,
     pub(crate) profile: Profile,
     pub(crate) flags: Flags,
+    /// What it may use.
+    #[serde(default = "unseen")]
+    pub(crate) rungs: Rungs,
+    /// By which of them it was said to be ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ready_by: Option<Rung>,
     /// The id of the next request.
     pub(crate) next_id: u32,
     /// Version bits that the pool allows; 0 until it has allowed any.
@@ -85,6 +91,12 @@ pub(crate) struct Flags {
     pub(crate) served: bool,
     /// It can serve no longer; it stays for the answers it owes.
     pub(crate) unfit: bool,
+    /// It was asked which version bits it allows.
+    #[serde(default)]
+    pub(crate) asked_mask: bool,
+    /// It left a share without an answer, and is to be replaced.
+    #[serde(default)]
+    pub(crate) owes: bool,
 }
 
 /// Result and error of an answer.
@@ -94,11 +106,54 @@ pub(crate) struct Welcome {
     pub(crate) error: Raw,
 }
 
-/// The jobs of one leg that share a tag and an extranonce.
+/// The jobs of one leg that share a tag, an extranonce and a difficulty.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Epoch {
     pub(crate) tag: u16,
     pub(crate) theirs: Theirs,
+    /// The miner mines them with the pool's extranonce, which it was told; nothing is folded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) told: bool,
+    /// 0 if the pool had set none.
+    #[serde(default)]
+    pub(crate) difficulty: f64,
+}
+
+/// The rungs that a leg may use if nothing else is known: those that the miner does not notice.
+fn unseen() -> Rungs {
+    Rungs::NONE.with(Rung::Echo).with(Rung::Fold)
+}
+
+impl Epoch {
+    pub(crate) fn new(tag: u16, theirs: Theirs, told: bool) -> Self {
+        Self { tag, theirs, told, difficulty: 0.0 }
+    }
+
+    /// By which rung its jobs are mined.
+    pub(crate) fn rung(&self, own: Own) -> Option<Rung> {
+        if self.told { Some(Rung::Announce) } else { self.theirs.fits(own) }
+    }
+
+    /// The extranonce2 size that its shares have.
+    pub(crate) fn miners_size2(&self, own: Own) -> usize {
+        if self.told { usize::from(self.theirs.size2()) } else { own.size2() }
+    }
+
+    /// Appends, in hex, what stands between the pool's `coinb1` and the miner's extranonce1.
+    pub(crate) fn write_insert(&self, own: Own, out: &mut Vec<u8>) {
+        if !self.told {
+            self.theirs.write_insert(own, out);
+        }
+    }
+
+    /// Appends, in hex, the pool's extranonce2 for a miner's, which is in hex, too.
+    pub(crate) fn write_extranonce2(&self, own: Own, extranonce2: &[u8], out: &mut Vec<u8>) {
+        if self.told {
+            out.extend_from_slice(extranonce2);
+        } else {
+            self.theirs.write_extranonce2(own, extranonce2, out);
+        }
+    }
 }
 
 /// A request that the pool has not answered.
@@ -110,6 +165,9 @@ pub(crate) struct Outstanding {
     pub(crate) miner_id: Raw,
     /// Of a share: the difficulty of its job.
     pub(crate) difficulty: f64,
+    /// Of a share: when it went up.
+    #[serde(default)]
+    pub(crate) at: Millis,
 }
 
 /// What was asked.
@@ -132,11 +190,13 @@ pub(crate) enum Ask {
 }
 
 impl Leg {
-    pub(crate) fn new(id: LegId, profile: Profile, echo: bool) -> Self {
+    pub(crate) fn new(id: LegId, profile: Profile, echo: bool, rungs: Rungs) -> Self {
         Self {
             id,
             profile,
             flags: Flags { echo, ..Flags::default() },
+            rungs,
+            ready_by: None,
             next_id: 1,
             mask: 0,
             patient_since: Millis(0),
@@ -196,10 +256,29 @@ impl Leg {
         if text_id.is_none() {
             self.next_id = self.next_id.wrapping_add(1) % (u32::MAX - 2);
         }
-        let difficulty = self.difficulty_in_force().filter(|_| ask == Ask::Share).unwrap_or(0.0);
+        let (difficulty, at) = (0.0, Millis(0));
         self.take_oldest(|ask| ask == Ask::Ignore);
-        self.outstanding.push(Outstanding { id, ask, miner_id: Raw::of(miner_id), difficulty });
+        self.outstanding.push(Outstanding { id, ask, miner_id: Raw::of(miner_id), difficulty, at });
         id
+    }
+
+    /// Books what is to be known about the share that was just asked: the difficulty of its job, and
+    /// the time.
+    pub(crate) fn book_share(&mut self, of: &Epoch, now: Millis) {
+        let difficulty = Some(of.difficulty).filter(|difficulty| *difficulty > 0.0);
+        let difficulty = difficulty.or(self.difficulty_in_force()).unwrap_or(0.0);
+        if let Some(share) = self.outstanding.last_mut() {
+            (share.difficulty, share.at) = (difficulty, now);
+        }
+    }
+
+    /// Takes a share that went up before this time, if there is one.
+    pub(crate) fn take_share_before(&mut self, time: Millis) -> Option<Outstanding> {
+        let is_late = |asked: &Outstanding| {
+            asked.ask == Ask::Share && asked.at > Millis(0) && asked.at <= time
+        };
+        let at = self.outstanding.iter().position(is_late)?;
+        Some(self.outstanding.remove(at))
     }
 
     /// Whether a request of the miner may be passed on.
@@ -241,6 +320,17 @@ impl Leg {
         self.epoch.iter().chain(self.older()).find(|epoch| epoch.tag == tag)
     }
 
+    /// The rung by which it is ready, if the miner has to come back for it.
+    pub(crate) fn sends_back(&self) -> Option<Rung> {
+        let rung = self.ready_by.filter(|_| !self.flags.served)?;
+        matches!(rung, Rung::Reconnect | Rung::Drop).then_some(rung)
+    }
+
+    /// Whether the miner was told the pool's extranonce for some of its jobs.
+    pub(crate) fn has_told_epochs(&self) -> bool {
+        self.epoch.iter().chain(self.older()).any(|epoch| epoch.told)
+    }
+
     /// Starts an epoch; late shares of the one before are still understood.
     pub(crate) fn start_epoch(&mut self, epoch: Epoch) {
         if let Some(before) = self.epoch.replace(epoch) {
@@ -250,11 +340,6 @@ impl Leg {
             }
             older.push(before);
         }
-    }
-
-    /// By which rung it serves a miner with this extranonce.
-    pub(crate) fn rung(&self, own: Own) -> Option<Rung> {
-        self.epoch.as_ref()?.theirs.rung(own).ok()
     }
 
     /// The difficulty that is in force for the latest job. A later one counts if there was none: to
@@ -295,7 +380,7 @@ mod tests {
     use super::*;
 
     fn leg(echo: bool) -> Leg {
-        Leg::new(LegId(1), Profile(b"{}"[..].into()), echo)
+        Leg::new(LegId(1), Profile(b"{}"[..].into()), echo, Rungs::ALL)
     }
 
     #[test]
@@ -328,7 +413,7 @@ mod tests {
         let theirs = Theirs::of_subscribe(br#"[[],"aabb",8]"#).unwrap();
 
         for tag in 0..100 {
-            leg.start_epoch(Epoch { tag, theirs });
+            leg.start_epoch(Epoch::new(tag, theirs, false));
         }
 
         assert!(leg.epoch(99).is_some() && leg.epoch(92).is_some() && leg.epoch(91).is_none());

@@ -13,7 +13,7 @@
 //! * `leg` – what is known about one pool connection; `extranonce` – folding; `extra_data` – where
 //!   nothing can be folded; `jobs` – job lines
 //! * `options`, `profile` – settings of listener and pool; `names` – worker names and templates;
-//!   `version_rolling` – BIP 310; `quirks` – what is known about miners; `raw` – bytes that are saved
+//!   `returning` – miners that are sent back and come again; `version_rolling` – BIP 310; `quirks` – what is known about miners; `raw` – bytes that are saved
 
 mod dialect;
 mod downstream;
@@ -29,6 +29,7 @@ mod options;
 mod profile;
 mod quirks;
 mod raw;
+mod returning;
 mod session;
 mod submits;
 mod switching;

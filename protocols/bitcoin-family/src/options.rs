@@ -7,6 +7,7 @@ use switcher_plugin::{ListenerView, ProfileError};
 use crate::extra_data::Wanted;
 use crate::flavour::{Extranonce, Flavour};
 use crate::profile::{Fact, PoolTerms, name_hash};
+use crate::quirks::{self, OwnRow};
 use crate::version_rolling::{DEFAULT_MASK, parse_mask};
 
 /// Sizes of the extranonces told to a miner, in bytes, each 1 to 8.
@@ -19,11 +20,12 @@ pub(crate) struct Sizes {
 }
 
 /// A listener's own settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Options {
     extranonce: Option<Sizes>,
     form: Wanted,
     version_mask: u32,
+    quirks: Vec<OwnRow>,
 }
 
 /// What a session needs to know about its listener, worked out once when it begins.
@@ -41,6 +43,8 @@ pub(crate) struct ListenerTerms {
     pub(crate) smallest: Option<u8>,
     /// The configured mask, without the bits that a known pool does not allow.
     pub(crate) version_mask: u32,
+    /// What the operator knows about miners.
+    pub(crate) quirks: Box<[OwnRow]>,
     /// What is known about pools, so that only news is learnt.
     pub(crate) known: Box<[Known]>,
 }
@@ -57,7 +61,7 @@ pub(crate) struct Known {
 impl ListenerTerms {
     /// Settings that do not read count as absent: they were refused when the program started.
     pub(crate) fn of(view: &ListenerView, flavour: &Flavour) -> Self {
-        let options = Options::read(&view.options, flavour).unwrap_or(Options::DEFAULT);
+        let options = Options::read(&view.options, flavour).unwrap_or_default();
         let mut version_mask = options.version_mask;
         let (mut smallest, mut echo_size, mut known) = (None, None, Vec::new());
         let (mut all_echo, mut may_echo) = (true, false);
@@ -88,6 +92,7 @@ impl ListenerTerms {
             may_echo,
             smallest,
             version_mask,
+            quirks: options.quirks.into(),
             known: known.into(),
         }
     }
@@ -102,12 +107,20 @@ pub(crate) fn check(options: &Value, flavour: &Flavour) -> Result<(), ProfileErr
     Options::read(options, flavour).map(|_| ())
 }
 
-impl Options {
-    const DEFAULT: Self =
-        Self { extranonce: None, form: Wanted::ByAgent, version_mask: DEFAULT_MASK };
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            extranonce: None,
+            form: Wanted::ByAgent,
+            version_mask: DEFAULT_MASK,
+            quirks: Vec::new(),
+        }
+    }
+}
 
+impl Options {
     fn read(options: &Value, flavour: &Flavour) -> Result<Self, ProfileError> {
-        let mut read = Self::DEFAULT;
+        let mut read = Self::default();
         let (own_key, in_header) = match flavour.extranonce {
             Extranonce::Coinbase => ("extranonce", false),
             Extranonce::ExtraData => ("form", true),
@@ -121,7 +134,8 @@ impl Options {
                         wrong(key, value, "8 hex digits, such as \"1fffe000\", are accepted")
                     })?;
                 }
-                _ => return Err(unknown(key, &format!("{own_key} and version_mask"))),
+                "quirks" => read.quirks = quirks::read(value)?,
+                _ => return Err(unknown(key, &format!("{own_key}, quirks and version_mask"))),
             }
         }
         Ok(read)
@@ -192,6 +206,7 @@ mod tests {
             (json!({"version_mask": 1}), "version_mask"),
             (json!({"mask": "1fffe000"}), "mask"),
             (json!({"form": "normal"}), "form"),
+            (json!({"quirks": [{"agent": "x", "size": 1}]}), "quirks[0].size"),
             (json!([]), "options"),
         ] {
             assert_eq!(check(&options).unwrap_err().key, key);
@@ -200,6 +215,6 @@ mod tests {
         assert!(check(&json!({"form": "gominer", "version_mask": "00000000"})).is_ok());
         assert_eq!(check(&json!({"form": "nicehash"})).unwrap_err().key, "form");
         let unknown = check(&json!({"extranonce": {"size1": 2, "size2": 6}})).unwrap_err();
-        assert_eq!(unknown.accepted, "form and version_mask are known");
+        assert_eq!(unknown.accepted, "form, quirks and version_mask are known");
     }
 }

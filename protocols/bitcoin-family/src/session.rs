@@ -10,11 +10,11 @@ use jsonrpc::{ScanError, scan, write_reply, write_string};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{
     Action, Coin, Cut, DialectSession, Fault, FaultKind, Input, LegId, Millis, Outbox, ResumeError,
-    Saved, Seat, Side,
+    Rung, Rungs, Saved, Seat, Side,
 };
 
-use crate::dialect::STATE_VERSION;
-use crate::extranonce::{Own, choose_sizes};
+use crate::dialect::OLD_STATE_VERSION;
+use crate::extranonce::{Means, Own, Theirs, choose_sizes};
 use crate::flavour::Flavour;
 use crate::jobs::TAGS;
 use crate::leg::Leg;
@@ -22,6 +22,7 @@ use crate::login::{Login, Worker};
 use crate::options::{Known, ListenerTerms, Sizes};
 use crate::quirks::Quirks;
 use crate::raw::Raw;
+use crate::returning::Recalling;
 use crate::version_rolling::Masks;
 
 /// Most bytes of answers that may wait behind the answer to authorize.
@@ -45,8 +46,14 @@ pub(crate) struct State {
     /// The session id told to the miner.
     pub(crate) entropy: [u8; 16],
     pub(crate) agent: Agent,
-    /// The extranonce told, once there is one.
+    /// The extranonce told at subscribe, once there is one.
     pub(crate) own: Option<Own>,
+    /// The extranonce of a pool that the miner was told since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) told: Option<Box<Theirs>>,
+    /// A subscribe that waits for what is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) recalling: Option<Box<Recalling>>,
     pub(crate) subscribed: bool,
     /// The miner has asked for `mining.set_extranonce`.
     pub(crate) extranonce_subscribed: bool,
@@ -77,6 +84,16 @@ pub(crate) enum Agent {
     Silent,
 }
 
+impl Agent {
+    /// The name; empty if there is none.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Named(agent) => agent,
+            Self::Odd | Self::Silent => "",
+        }
+    }
+}
+
 /// What the miner would like as difficulty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Suggestion {
@@ -86,6 +103,15 @@ pub(crate) struct Suggestion {
 }
 
 impl State {
+    /// Whether the state is more than the first version of its form can say.
+    fn needs_version_2(&self) -> bool {
+        let is_new = |leg: &Leg| {
+            leg.ready_by.is_some_and(|rung| !matches!(rung, Rung::Echo | Rung::Fold))
+                || leg.has_told_epochs()
+        };
+        self.told.is_some() || self.recalling.is_some() || self.legs.iter().any(is_new)
+    }
+
     /// The session id told to the miner, in hex.
     pub(crate) fn session_id(&self) -> String {
         format!("{:032x}", u128::from_be_bytes(self.entropy))
@@ -114,6 +140,8 @@ impl BitcoinSession {
             entropy: session.entropy,
             agent: Agent::Silent,
             own: None,
+            told: None,
+            recalling: None,
             subscribed: false,
             extranonce_subscribed: false,
             masks: None,
@@ -143,6 +171,7 @@ impl BitcoinSession {
             serde_json::from_str(saved).map_err(|error| damaged(error.to_string()))?;
         let is_sound = state.own.is_none_or(|own| own.is_sound(flavour.extranonce))
             && state.next_tag < TAGS
+            && state.told.iter().all(|told| told.is_sound())
             && state.legs.iter().all(Leg::is_sound)
             && (state.legs.is_empty() || state.own.is_some() || state.probe);
         if !is_sound {
@@ -155,13 +184,9 @@ impl BitcoinSession {
 
     /// The extranonce told to the miner, which is chosen when it is first needed.
     pub(crate) fn own(&mut self) -> Own {
-        let (terms, short_id) = (&self.terms, self.state.short_id);
-        let agent = match &self.state.agent {
-            Agent::Named(agent) => agent,
-            Agent::Odd | Agent::Silent => "",
-        };
+        let (terms, short_id, agent) = (&self.terms, self.state.short_id, self.state.agent.name());
         *self.state.own.get_or_insert_with(|| {
-            let quirks = Quirks::of(agent);
+            let quirks = Quirks::of(agent, &terms.quirks);
             if let Some(form) = terms.form {
                 return Own::in_header(short_id, form.for_miner(quirks));
             }
@@ -182,6 +207,17 @@ impl BitcoinSession {
             };
             Own::new(short_id, sizes)
         })
+    }
+
+    /// What is known about the miner.
+    pub(crate) fn quirks(&self) -> Quirks {
+        Quirks::of(self.state.agent.name(), &self.terms.quirks)
+    }
+
+    /// What may be done for a pool without room, with these rungs allowed.
+    pub(crate) fn means(&self, rungs: Rungs) -> Means {
+        let subscribed = self.state.extranonce_subscribed;
+        Means { rungs, subscribed, quirks: self.quirks() }
     }
 
     /// A tag that no job of a living leg has.
@@ -270,7 +306,7 @@ impl BitcoinSession {
             Self::disregard(out, side, FaultKind::BadFrame);
         }
         match side {
-            Side::Downstream => self.miner_said(&message, out),
+            Side::Downstream => self.miner_said(now, &message, out),
             Side::Upstream(leg) => self.pool_said(now, leg, frame, &message, out),
         }
     }
@@ -296,10 +332,11 @@ impl DialectSession for BitcoinSession {
             }
             Input::Frame(side, frame) => self.frame(now, side, frame, out),
             Input::LegDown(leg) | Input::LegGone(leg) => self.leg_lost(leg, out),
-            Input::LegUp { leg, profile, form, .. } => {
-                self.leg_up(leg, profile, form, out);
+            Input::LegUp { leg, profile, form, rungs } => {
+                self.leg_up(leg, profile, form, rungs, out);
                 Ok(())
             }
+            Input::Recalled(note) => self.recalled(note, out),
             Input::Refused(refusal) => {
                 self.refused(refusal, out);
                 Ok(())
@@ -312,10 +349,12 @@ impl DialectSession for BitcoinSession {
         }
     }
 
-    fn save(&self, _version: u16) -> Saved {
+    fn save(&self, version: u16) -> Saved {
         let state = serde_json::to_string(&self.state)
             .expect("the state is plain data with text keys and finite numbers");
-        Saved { version: STATE_VERSION, state }
+        // An earlier program reads all but what it cannot know; then it must not go on.
+        let version = if self.state.needs_version_2() { version } else { OLD_STATE_VERSION };
+        Saved { version, state }
     }
 
     fn describe(&self, field: &mut dyn FnMut(&str, fmt::Arguments<'_>)) {
@@ -326,9 +365,13 @@ impl DialectSession for BitcoinSession {
         field("session_id", format_args!("{}", state.session_id()));
         if let Some(own) = state.own {
             let mut hex = Vec::new();
-            own.write_hex(&mut hex);
+            match &state.told {
+                Some(told) => told.write_hex(&mut hex),
+                None => own.write_hex(&mut hex),
+            }
             field("extranonce1", format_args!("{}", String::from_utf8_lossy(&hex)));
-            field("extranonce2_size", format_args!("{}", own.size2()));
+            let size2 = state.told.as_ref().map_or(own.size2(), |told| usize::from(told.size2()));
+            field("extranonce2_size", format_args!("{size2}"));
         }
         if let Some(masks) = state.masks {
             field("version_mask", format_args!("{:08x}", masks.current));
@@ -340,7 +383,7 @@ impl DialectSession for BitcoinSession {
         }
         let leg = state.legs.iter().find(|leg| Some(leg.id) == state.active);
         if let (Some(leg), Some(own)) = (leg, state.own) {
-            if let Some(rung) = leg.rung(own) {
+            if let Some(rung) = leg.epoch.and_then(|epoch| epoch.rung(own)) {
                 field("rung", format_args!("{}", rung.label()));
             }
             if let Some(difficulty) = leg.difficulty_in_force() {
@@ -368,6 +411,6 @@ mod tests {
             + "\"x\"".len()
             + "cgminer/4.11.1".len();
 
-        assert!(all <= 600, "{all} bytes");
+        assert!(all <= 640, "{all} bytes");
     }
 }

@@ -6,7 +6,7 @@ use jsonrpc::{
     Message, elements, is_json, is_null, is_truthy, member, members, string, text, unsigned,
     write_request_start, write_string,
 };
-use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Side, Verdict};
+use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side, Verdict};
 
 use crate::jobs::split_tag;
 use crate::leg::{Ask, Leg, Outstanding, write_id};
@@ -14,6 +14,10 @@ use crate::login::{Login, Worker};
 use crate::names::{clean, split};
 use crate::profile::PoolTerms;
 use crate::session::BitcoinSession;
+
+/// A share that went up so long ago will not be answered. A pool that answers nothing is the engine's
+/// matter; this is about one that answers others.
+const UNANSWERED_MS: u64 = 30_000;
 
 /// The parameters of a share.
 struct Share<'a> {
@@ -44,6 +48,7 @@ impl BitcoinSession {
     /// `mining.submit`.
     pub(crate) fn submit(
         &mut self,
+        now: Millis,
         id: &[u8],
         params: &[u8],
         out: &mut Outbox,
@@ -57,7 +62,8 @@ impl BitcoinSession {
             };
         }
         let own = self.own();
-        let share = Share::read(params).filter(|share| own.may_send(share.extranonce2));
+        let share =
+            Share::read(params).filter(|share| share.extranonce2.iter().all(u8::is_ascii_hexdigit));
         let Some(share) = share else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);
@@ -69,6 +75,10 @@ impl BitcoinSession {
         let Some((epoch, job_id, leg)) = issuer else {
             return self.submit_without_leg(id, out);
         };
+        if !own.may_send(share.extranonce2.len(), epoch.miners_size2(own)) {
+            Self::disregard(out, Side::Downstream, FaultKind::BadParams);
+            return self.deny(id, 27, "Illegal params", out);
+        }
         let Some(name) = name_at(&state.workers, leg, &share.user) else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 24, "Unauthorized worker", out);
@@ -86,7 +96,7 @@ impl BitcoinSession {
             arena.push(b',');
             write_string(arena, job_id);
             arena.extend_from_slice(b",\"");
-            epoch.theirs.write_extranonce2(own, share.extranonce2, arena);
+            epoch.write_extranonce2(own, share.extranonce2, arena);
             arena.push(b'"');
             for field in share.rest.iter().flatten() {
                 arena.extend_from_slice(b",\"");
@@ -95,6 +105,7 @@ impl BitcoinSession {
             }
             arena.push(b']');
         });
+        leg.book_share(&epoch, now);
         out.push(Action::Submitted(issuer));
         Ok(())
     }
@@ -126,6 +137,28 @@ impl BitcoinSession {
         };
         out.push(Action::Share { leg: Some(leg), verdict, difficulty: asked.difficulty });
         self.relay_answer(asked, line, message, out)
+    }
+
+    /// Answers shares that the pool has left out while it answered later ones, and has its leg
+    /// replaced: it has lost something of this connection.
+    pub(crate) fn give_up_skipped(
+        &mut self,
+        now: Millis,
+        leg_id: LegId,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let overdue = Millis(now.0.saturating_sub(UNANSWERED_MS));
+        while let Some(asked) = self.leg(leg_id).and_then(|leg| leg.take_share_before(overdue)) {
+            let difficulty = asked.difficulty;
+            out.push(Action::Share { leg: Some(leg_id), verdict: Verdict::Unanswered, difficulty });
+            self.deny(&asked.miner_id.0, 20, "The pool does not answer", out)?;
+            let Some(leg) = self.leg(leg_id) else { return Ok(()) };
+            if !std::mem::replace(&mut leg.flags.owes, true) {
+                let why = "the pool has left a share unanswered".into();
+                out.push(Action::ReplaceLeg { leg: leg_id, why, hint: None });
+            }
+        }
+        Ok(())
     }
 
     /// Passes a pool's answer on under the miner's id, with the pool's own result and error.

@@ -3,8 +3,9 @@
 use jsonrpc::{scan, write_notification};
 use switcher_plugin::{Action, Fault, LegId, Millis, Outbox, Refusal, Side};
 
+use crate::extranonce::Theirs;
 use crate::jobs::{Changes, Notify};
-use crate::leg::Epoch;
+use crate::leg::{Epoch, Welcome};
 use crate::login::Login;
 use crate::session::BitcoinSession;
 use crate::upstream::write_difficulty;
@@ -17,6 +18,9 @@ impl BitcoinSession {
     /// `Input::CutOver`: everything the miner must be told goes down in one piece.
     pub(crate) fn cut_over(&mut self, now: Millis, leg_id: LegId, out: &mut Outbox) {
         let Some(leg) = self.leg(leg_id) else { return };
+        if let Some(rung) = leg.sends_back() {
+            return self.send_back(leg_id, rung, out);
+        }
         let welcome = leg.take_welcome();
         let returns = std::mem::replace(&mut leg.flags.served, true);
         leg.flags.announced = false;
@@ -26,16 +30,7 @@ impl BitcoinSession {
         let left = self.state.active.replace(leg_id).filter(|left| *left != leg_id);
         let is_later = std::mem::replace(&mut self.state.cut_once, true);
 
-        if self.state.login.held().is_some() {
-            let (result, error) = welcome.map_or_else(
-                || (b"true".to_vec(), b"null".to_vec()),
-                |welcome| (welcome.result.0.into_vec(), welcome.error.0.into_vec()),
-            );
-            self.answer_login(&result, &error, Login::Done, out);
-            if let Some(first) = self.state.workers.first_mut() {
-                first.accepted = true;
-            }
-        }
+        self.welcome(welcome, out);
         if self.may_push() {
             self.push_work(leg_id, is_later, out);
         }
@@ -45,12 +40,27 @@ impl BitcoinSession {
         }
     }
 
+    /// Answers the login that waits for it, in the pool's own words if it has used any.
+    pub(crate) fn welcome(&mut self, welcome: Option<Welcome>, out: &mut Outbox) {
+        if self.state.login.held().is_none() {
+            return;
+        }
+        let (result, error) = welcome.map_or_else(
+            || (b"true".to_vec(), b"null".to_vec()),
+            |welcome| (welcome.result.0.into_vec(), welcome.error.0.into_vec()),
+        );
+        self.answer_login(&result, &error, Login::Done, out);
+        if let Some(first) = self.state.workers.first_mut() {
+            first.accepted = true;
+        }
+    }
+
     /// Makes the job of a leg that has served before fit to be sent again.
     fn return_to(&mut self, now: Millis, leg_id: LegId) {
         let tag = self.new_tag();
         let Some(leg) = self.leg(leg_id) else { return };
-        if let Some(Epoch { theirs, .. }) = leg.epoch {
-            leg.start_epoch(Epoch { tag, theirs });
+        if let Some(epoch) = leg.epoch {
+            leg.start_epoch(Epoch { tag, ..epoch });
         }
         // The miner will count its extranonce2 from the start again. The same job would yield the
         // same shares, and the pool would call them duplicates, so the job's time moves on.
@@ -63,6 +73,9 @@ impl BitcoinSession {
     pub(crate) fn push_work(&mut self, leg_id: LegId, is_later: bool, out: &mut Outbox) {
         let mask = self.leg(leg_id).map_or(0, |leg| leg.mask);
         self.push_mask(mask, out);
+        if let Some(epoch) = self.leg(leg_id).and_then(|leg| leg.epoch) {
+            self.push_extranonce(epoch.told.then_some(epoch.theirs), out);
+        }
         let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return };
         let (in_force, latest) = (leg.difficulty_in_force(), leg.difficulty);
@@ -89,12 +102,37 @@ impl BitcoinSession {
                 time_in_coinbase1: own.has_time_in_coinbase1(),
             };
             out.send_with(Side::Downstream, |arena| {
-                notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
+                notify.write(changes, |arena| epoch.write_insert(own, arena), arena);
             });
             if latest > 0.0 && Some(latest) != in_force {
                 out.send_with(Side::Downstream, |arena| write_difficulty(arena, latest));
             }
         }
+    }
+
+    /// Tells the miner by which extranonce it mines from the next job on, if that changes: a pool's,
+    /// or the one it was given at its subscribe.
+    pub(crate) fn push_extranonce(&mut self, theirs: Option<Theirs>, out: &mut Outbox) {
+        if self.state.told.as_deref() == theirs.as_ref() {
+            return;
+        }
+        let own = self.own();
+        let mut params = b"[\"".to_vec();
+        let size2 = match &theirs {
+            Some(theirs) => {
+                theirs.write_hex(&mut params);
+                usize::from(theirs.size2())
+            }
+            None => {
+                own.write_hex(&mut params);
+                own.size2()
+            }
+        };
+        params.extend_from_slice(format!("\",{size2}]").as_bytes());
+        out.send_with(Side::Downstream, |arena| {
+            write_notification(arena, "mining.set_extranonce", &params);
+        });
+        self.state.told = theirs.map(Box::new);
     }
 
     /// Tells the miner which of the bits that it was told it may roll from now on, if that changes.

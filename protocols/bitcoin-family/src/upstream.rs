@@ -5,12 +5,12 @@ use jsonrpc::{
     write_reply, write_string,
 };
 use switcher_plugin::{
-    Action, Fault, FaultKind, LegId, Millis, Outbox, ReconnectHint, Retry, Side,
+    Action, Fault, FaultKind, LegId, Millis, Outbox, ReconnectHint, Retry, Rung, Side,
 };
 
-use crate::extranonce::Theirs;
+use crate::extranonce::{Means, Theirs};
 use crate::jobs::{Changes, Notify};
-use crate::leg::{Ask, Epoch, Leg};
+use crate::leg::{Ask, Epoch};
 use crate::login::Login;
 use crate::profile::OWN_AGENT;
 use crate::raw::Line;
@@ -59,7 +59,10 @@ impl BitcoinSession {
             return Ok(());
         };
         match asked.ask {
-            Ask::Share => self.share_answered(leg, &asked, line, message, out),
+            Ask::Share => {
+                self.share_answered(leg, &asked, line, message, out)?;
+                self.give_up_skipped(now, leg, out)
+            }
             Ask::Relay => self.relay_answer(&asked, line, message, out),
             Ask::Worker(at) => {
                 if let Some(worker) = self.state.workers.get_mut(usize::from(at)) {
@@ -175,8 +178,7 @@ impl BitcoinSession {
         out: &mut Outbox,
     ) -> bool {
         let Some(notify) = Notify::read(params) else { return false };
-        let next = self.leg(leg_id).and_then(Leg::take_next);
-        let epoch = next.map(|theirs| Epoch { tag: self.new_tag(), theirs });
+        let epoch = self.next_epoch(leg_id);
         let may_push = self.state.active == Some(leg_id) && self.may_push();
         let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return true };
@@ -194,9 +196,13 @@ impl BitcoinSession {
         leg.job_at = now;
         leg.job_difficulty = leg.difficulty;
         leg.job_sent_later = None;
+        if let Some(epoch) = &mut leg.epoch {
+            epoch.difficulty = leg.difficulty;
+        }
         match leg.epoch {
             Some(epoch) if may_push => {
                 leg.job_sent_later = Some(0);
+                self.push_extranonce(epoch.told.then_some(epoch.theirs), out);
                 let changes = Changes {
                     tag: epoch.tag,
                     force_clean: false,
@@ -204,12 +210,26 @@ impl BitcoinSession {
                     time_in_coinbase1: false,
                 };
                 out.send_with(Side::Downstream, |arena| {
-                    notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
+                    notify.write(changes, |arena| epoch.write_insert(own, arena), arena);
                 });
             }
             _ => self.ready_if_complete(now, leg_id, out),
         }
         true
+    }
+
+    /// What the next job of a leg is mined by, if it is not what the one before was: another
+    /// extranonce, or another difficulty.
+    fn next_epoch(&mut self, leg_id: LegId) -> Option<Epoch> {
+        let leg = self.leg(leg_id)?;
+        if let Some(theirs) = leg.take_next() {
+            let (own, means) = (self.own(), self.means_of(leg_id));
+            let told = theirs.rung(own, &means) == Ok(Rung::Announce);
+            return Some(Epoch::new(self.new_tag(), theirs, told));
+        }
+        let before = leg.epoch?;
+        let is_other = leg.job.is_some() && differs(before.difficulty, leg.difficulty);
+        is_other.then(|| Epoch { tag: self.new_tag(), ..before })
     }
 
     /// `mining.set_difficulty`. Returns whether it could be read.
@@ -230,17 +250,24 @@ impl BitcoinSession {
         true
     }
 
-    /// `mining.set_extranonce`: never reaches the miner; the next job is folded by it. Returns
-    /// whether it could be read.
+    /// `mining.set_extranonce`: the next job is folded by it. It reaches the miner only where that
+    /// mines by the pool's own. Returns whether it could be read.
     fn extranonce(&mut self, leg_id: LegId, params: &[u8], out: &mut Outbox) -> bool {
-        let own = self.own();
+        let (own, means) = (self.own(), self.means_of(leg_id));
+        let is_shown = self.state.active == Some(leg_id) && self.may_push();
         let Some(leg) = self.leg(leg_id) else { return true };
         let Some(before) = leg.latest_theirs() else { return true };
         let Some(theirs) = Theirs::of_set_extranonce(params, before) else { return false };
-        match theirs.rung(own) {
-            Ok(_) => {
+        // The miner would have to come back for a pool that serves it: another leg may do better.
+        let unseen = means.rungs.without(Rung::Reconnect).without(Rung::Drop);
+        let rungs = if leg.flags.served { unseen } else { means.rungs };
+        match theirs.rung(own, &Means { rungs, ..means }) {
+            Ok(rung) => {
                 leg.flags.unfit = false;
                 leg.rare().next = Some(theirs);
+                if is_shown && rung == Rung::Announce {
+                    self.push_extranonce(Some(theirs), out);
+                }
             }
             // It was said once; a pool that repeats itself changes nothing.
             Err(_) if leg.flags.unfit => {}
@@ -276,6 +303,11 @@ impl BitcoinSession {
         let why = "the pool has sent client.reconnect".into();
         out.push(Action::ReplaceLeg { leg: leg_id, why, hint });
     }
+}
+
+/// Whether two difficulties are not the same; both come from JSON and are compared as they came.
+fn differs(one: f64, other: f64) -> bool {
+    one.to_bits() != other.to_bits()
 }
 
 /// Appends a `mining.set_difficulty`.

@@ -52,7 +52,8 @@ impl Configure {
     }
 
     /// Appends the result: a value for every extension asked for, as BIP 310 demands.
-    pub(crate) fn write_result(&self, mask: u32, out: &mut Vec<u8>) {
+    /// `told_extranonce`: the miner may be told another extranonce.
+    pub(crate) fn write_result(&self, mask: u32, told_extranonce: bool, out: &mut Vec<u8>) {
         out.push(b'{');
         for (at, extension) in self.extensions.iter().enumerate() {
             if at > 0 {
@@ -64,7 +65,8 @@ impl Configure {
                     out.extend_from_slice(b":true,\"version-rolling.mask\":");
                     write_mask(out, mask);
                 }
-                "subscribe-extranonce" | "info" => out.extend_from_slice(b":true"),
+                "subscribe-extranonce" if told_extranonce => out.extend_from_slice(b":true"),
+                "info" => out.extend_from_slice(b":true"),
                 _ => out.extend_from_slice(b":false"),
             }
         }
@@ -135,7 +137,7 @@ mod tests {
     fn result(params: &str, listener: u32) -> String {
         let configure = Configure::read(params.as_bytes()).unwrap();
         let mut out = Vec::new();
-        configure.write_result(configure.mask.unwrap_or(0) & listener, &mut out);
+        configure.write_result(configure.mask.unwrap_or(0) & listener, true, &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -184,7 +184,7 @@ fn what_pools_answer_to_subscribe() {
     }
 
     let folded = "nothing can be folded into Decred's header: the pool has extranonce1";
-    let others = "the miner was told others";
+    let others = "the miner was told others; announce: not asked for";
     assert_eq!(
         refused,
         [

@@ -104,6 +104,12 @@ pub const LISTENER: Section = Section {
             Unset("the dialects' defaults", "{ version_mask = \"1fffe000\" }"),
             "Options of the dialects for this listener, see their own pages.",
         ),
+        key(
+            "rungs",
+            Form::Names,
+            Is("[\"echo\", \"fold\", \"announce\", \"reconnect\"]"),
+            "How miners of this listener may be brought to a pool, of echo, fold, announce, reconnect and drop; what the coin allows as well is used.",
+        ),
     ],
 };
 
@@ -123,6 +129,12 @@ pub const COIN: Section = Section {
             Form::Text,
             Derived("the dialect's", "\"sha256d\""),
             "Hash algorithm; a miner is moved only between coins of one algorithm.",
+        ),
+        key(
+            "rungs",
+            Form::Names,
+            Is("[\"echo\", \"fold\", \"announce\", \"reconnect\"]"),
+            "How miners may be brought to its pools, as for a listener.",
         ),
     ],
 };

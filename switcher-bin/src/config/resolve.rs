@@ -12,12 +12,12 @@ use switcher_core::Settings;
 use switcher_core::settings::{
     CoinSettings, FleetNumber, Limits, ListenerSettings, Pacing, PoolSettings, Timing,
 };
-use switcher_plugin::{Coin, ProfileError, StratumDialect, UpstreamSettings};
+use switcher_plugin::{Coin, ProfileError, Rung, Rungs, StratumDialect, UpstreamSettings};
 use tracing::Level;
 
 use super::form::{Checked, quoted, sounds_secret};
 use super::keys::Section;
-use super::section::{Place, Reader};
+use super::section::{Open, Place, Reader};
 use super::{
     Config, FileSource, LogSettings, Secret, Sources, UpgradeSettings, ZookeeperNumber,
     ZookeeperRegistration, ZookeeperSource, keys,
@@ -91,6 +91,7 @@ fn coin(reader: &mut Reader, place: &Place, dialects: &Dialects) -> CoinSettings
     let algorithm =
         algorithm.or_else(|| known.map(|&(_, algorithm)| algorithm.to_owned())).unwrap_or_default();
     open.derived("algorithm", &Checked::Text(algorithm.clone()));
+    let rungs = rungs(&mut open);
     let name = Coin::from(place.name());
     let places = reader.list(&place.at("pools"));
     let pools = places
@@ -116,7 +117,23 @@ fn coin(reader: &mut Reader, place: &Place, dialects: &Dialects) -> CoinSettings
             pool
         })
         .collect();
-    CoinSettings { dialect, algorithm, pools }
+    CoinSettings { dialect, algorithm, pools, rungs }
+}
+
+/// The rungs that are allowed, each by its name.
+fn rungs(open: &mut Open<'_>) -> Rungs {
+    let mut rungs = Rungs::NONE;
+    for name in open.names("rungs").unwrap_or_default() {
+        match Rung::ALL.into_iter().find(|rung| rung.label() == name) {
+            Some(rung) => rungs = rungs.with(rung),
+            None => {
+                let labels = Rung::ALL.map(Rung::label).join(", ");
+                let problem = format!("there is no rung {}", quoted(&name));
+                open.wrong("rungs", problem, &format!("rungs are {labels}"));
+            }
+        }
+    }
+    rungs
 }
 
 fn pool(reader: &mut Reader, place: &Place, coin: &Coin) -> PoolSettings {
@@ -220,6 +237,7 @@ fn listeners(
         let spoken = open.names("dialects").unwrap_or_else(|| all.clone());
         open.derived("dialects", &Checked::Names(spoken.clone()));
         let options = open.options("options");
+        let rungs = rungs(&mut open);
         for name in &spoken {
             let Some((dialect, _)) = dialects.get(name.as_str()) else {
                 let problem = format!("there is no dialect {}", quoted(name));
@@ -232,7 +250,7 @@ fn listeners(
             }
         }
         let address = address.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-        listeners.push(ListenerSettings { name, address, dialects: spoken, options });
+        listeners.push(ListenerSettings { name, address, dialects: spoken, options, rungs });
     }
     listeners
 }

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use crate::admin::view::{CoinView, PoolView, SessionView};
 use crate::board::{AccountView, Board, SourceHealth};
 use crate::budget::Budget;
+use crate::memory::Memory;
 use crate::plan::Plan;
 use crate::shard::Command;
 use crate::shards::Shards;
@@ -56,6 +57,7 @@ pub(crate) struct AdminContext {
     pub(crate) shards: Shards,
     pub(crate) board: Arc<Board>,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) started: Millis,
     /// Set when the switcher does not take newcomers any more.
     pub(crate) draining: Arc<AtomicBool>,

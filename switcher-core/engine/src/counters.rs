@@ -100,6 +100,12 @@ pub struct ShardCounters {
     pub sessions_opened: Counter,
     /// Sessions ended.
     pub sessions_closed: Counter,
+    /// Notes kept about miners that were sent back.
+    pub notes_kept: Counter,
+    /// … that a returning miner found.
+    pub notes_recalled: Counter,
+    /// … that nobody came for.
+    pub notes_forgotten: Counter,
     /// Sessions that were refused a leg.
     pub refused: Counter,
     /// Assignments that could not be followed.
@@ -124,6 +130,8 @@ pub struct ShardCounters {
     pub frames_from_pools: Counter,
     /// Sessions resumed from a saved state.
     pub sessions_resumed: Counter,
+    /// Miners turned away because all short ids of their dialect were taken.
+    pub short_ids_exhausted: Counter,
 }
 
 impl ShardCounters {
@@ -137,6 +145,9 @@ impl ShardCounters {
             rungs: Default::default(),
             sessions_opened: Counter::default(),
             sessions_closed: Counter::default(),
+            notes_kept: Counter::default(),
+            notes_recalled: Counter::default(),
+            notes_forgotten: Counter::default(),
             refused: Counter::default(),
             cannot_move: Counter::default(),
             switches: Counter::default(),
@@ -149,16 +160,21 @@ impl ShardCounters {
             frames_from_miners: Counter::default(),
             frames_from_pools: Counter::default(),
             sessions_resumed: Counter::default(),
+            short_ids_exhausted: Counter::default(),
         }
     }
 
     /// Counters without a label, with their names.
-    pub fn plain(&self) -> [(&'static str, &Counter); 14] {
+    pub fn plain(&self) -> [(&'static str, &Counter); 18] {
         [
             ("sessions_opened", &self.sessions_opened),
             ("sessions_closed", &self.sessions_closed),
             ("sessions_refused", &self.refused),
             ("sessions_resumed", &self.sessions_resumed),
+            ("short_ids_exhausted", &self.short_ids_exhausted),
+            ("notes_kept", &self.notes_kept),
+            ("notes_recalled", &self.notes_recalled),
+            ("notes_forgotten", &self.notes_forgotten),
             ("cannot_move", &self.cannot_move),
             ("switches", &self.switches),
             ("switch_milliseconds", &self.switch_ms),

@@ -13,6 +13,7 @@ pub mod counters;
 mod evict;
 mod ids;
 mod listeners;
+pub mod memory;
 pub mod plan;
 mod pool_watch;
 mod pools;

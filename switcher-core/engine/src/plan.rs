@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use switcher_plugin::{
-    Coin, ListenerView, PoolView, Profile, ProfileError, StratumDialect, UpstreamSettings,
+    Coin, ListenerView, PoolView, Profile, ProfileError, Rungs, StratumDialect, UpstreamSettings,
 };
 
 use crate::settings::{Limits, Pacing, Settings, SettingsError, Timing, may_mix};
@@ -40,6 +40,8 @@ pub struct CoinPlan {
     pub algorithm: String,
     /// Its pools, best first.
     pub pools: Vec<PoolId>,
+    /// By which rungs miners may be brought to them.
+    pub rungs: Rungs,
 }
 
 /// A pool.
@@ -70,6 +72,8 @@ pub struct ListenerPlan {
     pub name: String,
     /// Its dialects; the first of a family answers for it.
     pub dialects: Vec<Arc<dyn StratumDialect>>,
+    /// By which rungs its miners may be brought to pools.
+    pub rungs: Rungs,
     options: serde_json::Value,
     view: RwLock<Arc<ListenerView>>,
 }
@@ -154,7 +158,8 @@ impl Plan {
             }
             let family = dialect.family().to_owned();
             let algorithm = settings.algorithm.clone();
-            coins.insert(coin.clone(), CoinPlan { family, algorithm, pools: ids });
+            let rungs = settings.rungs;
+            coins.insert(coin.clone(), CoinPlan { family, algorithm, pools: ids, rungs });
         }
         let listeners = listeners(settings, dialects, &mut errors);
         if !errors.is_empty() {
@@ -190,6 +195,11 @@ impl Plan {
     /// The pools of a coin, best first; none if the coin is not configured.
     pub fn pools_of(&self, coin: &Coin) -> &[PoolId] {
         self.coins.get(coin).map_or(&[], |coin| &coin.pools)
+    }
+
+    /// By which rungs miners may be brought to the pools of a coin.
+    pub fn rungs_of(&self, coin: &Coin) -> Rungs {
+        self.coins.get(coin).map_or(Rungs::NONE, |coin| coin.rungs)
     }
 
     /// Whether a session that speaks `family` and mines `from` may be moved to `to`.
@@ -318,6 +328,7 @@ fn listeners(
         listeners.push(ListenerPlan {
             name: listener.name.clone(),
             dialects: spoken,
+            rungs: listener.rungs,
             options: listener.options.clone(),
             view: RwLock::default(),
         });

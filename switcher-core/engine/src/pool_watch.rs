@@ -1,13 +1,13 @@
 //! What the engine does about pools apart from any session: resolving their names, and probing
 //! pools that nothing is known about.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use switcher_plugin::{
-    Action, Cut, Input, LegId, ListenerView, Outbox, Retry, Rungs, Seat, SessionId, SessionSeat,
-    Side,
+    Action, Cut, Input, LegId, ListenerView, Outbox, Retry, Rungs, Seat, SessionSeat, Side,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
@@ -118,47 +118,49 @@ pub(crate) async fn probe_unknown(plan: Arc<Plan>, ids: Arc<Ids>, enabled: bool)
 
 async fn probe(plan: Arc<Plan>, ids: Arc<Ids>, id: PoolId) {
     let pool = plan.pool(id);
-    match tokio::time::timeout(PROBE_TIME, talk(&plan, &ids, id)).await {
+    let session = ids.next_session();
+    let form = pool.dialect.short_ids();
+    let index = ids.take_index(form);
+    let talk = async {
+        let index = index.map_err(io::Error::other)?;
+        let seat = SessionSeat {
+            session,
+            short_id: Ids::short(0, form, session, index),
+            entropy: ids.entropy(),
+            peer: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            listener: &ListenerView::default(),
+        };
+        talk(&plan, seat, id).await
+    };
+    match tokio::time::timeout(PROBE_TIME, talk).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(pool = pool.name, %error, "probe failed"),
         Err(_) => tracing::warn!(pool = pool.name, "probe was not answered"),
     }
+    // Behind the time limit, so that a pool that never answers costs no id.
+    ids.release(session);
+    if let Ok(Some(index)) = index {
+        ids.release_index(form, index);
+    }
 }
 
 /// The conversations of one probe: another form of handshake if the first does not do.
-async fn talk(plan: &Plan, ids: &Ids, id: PoolId) -> std::io::Result<()> {
-    let session = ids.next_session();
-    let mut result = Ok(false);
+async fn talk(plan: &Plan, seat: SessionSeat<'_>, id: PoolId) -> io::Result<()> {
     for form in 0..PROBE_FORMS {
-        result = talk_once(plan, session, ids.entropy(), id, form).await;
-        if !matches!(result, Ok(true)) {
+        if !talk_once(plan, seat, id, form).await? {
             break;
         }
     }
-    ids.release(session);
-    result.map(|_| ())
+    Ok(())
 }
 
 /// One conversation of a probe: the dialect speaks, this carries. True if the next form is due.
-async fn talk_once(
-    plan: &Plan,
-    session: SessionId,
-    entropy: [u8; 16],
-    id: PoolId,
-    form: u8,
-) -> std::io::Result<bool> {
+async fn talk_once(plan: &Plan, seat: SessionSeat<'_>, id: PoolId, form: u8) -> io::Result<bool> {
     let pool = plan.pool(id);
     let addresses = pool.addresses();
     let mut stream = TcpStream::connect(&*addresses).await?;
     let leg = LegId(1);
-    let view = ListenerView::default();
-    let mut dialect = pool.dialect.open(Seat::Probe(SessionSeat {
-        session,
-        short_id: Ids::short(0, session),
-        entropy,
-        peer: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        listener: &view,
-    }));
+    let mut dialect = pool.dialect.open(Seat::Probe(seat));
     let mut outbox = Outbox::new();
     let up = Input::LegUp { leg, profile: &pool.profile, form, rungs: Rungs::ALL };
     let mut result = dialect.handle(clock::now(), up, &mut outbox);
@@ -179,7 +181,7 @@ async fn talk_once(
             }
         }
         outbox.reset(actions);
-        result.map_err(std::io::Error::other)?;
+        result.map_err(io::Error::other)?;
         let side = Side::Upstream(leg);
         let end = loop {
             if let Cut::Frame(n) = dialect.cut(side, &bytes) {

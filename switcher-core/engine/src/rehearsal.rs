@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::board::Board;
 use crate::ids::Ids;
+use crate::memory::Memory;
 use crate::plan::Plan;
 use crate::shard::Command;
 use crate::shards::Shards;
@@ -21,6 +22,7 @@ pub struct Sampler {
     pub(crate) shards: Shards,
     pub(crate) board: Arc<Board>,
     pub(crate) ids: Arc<Ids>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) listeners: Vec<SavedListener>,
     pub(crate) upgrades: Upgrades,
 }
@@ -35,7 +37,9 @@ impl Sampler {
             board: self.board.save(),
             counters: self.shards.save_counters(&self.plan),
             next_session: self.ids.peek(),
+            short_ids: self.ids.cursors(),
             upgrades: self.upgrades.book(),
+            notes: self.memory.save(),
             ..Document::default()
         };
         document.save_pools(&self.plan);

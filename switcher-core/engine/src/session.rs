@@ -37,6 +37,8 @@ const FAREWELL_MS: u64 = 5_000;
 #[derive(Debug)]
 pub(crate) struct Session {
     id: SessionId,
+    /// Its place among the short ids of its dialect, unless its number is that.
+    index: Option<u32>,
     stage: Stage,
     io: SessionIo,
     /// Since when it only writes what is left.
@@ -63,6 +65,7 @@ impl Session {
     pub(crate) fn new(id: SessionId, listener: usize, peer: SocketAddr, stream: TcpStream) -> Self {
         Self {
             id,
+            index: None,
             stage: Stage::Greeting { opened: clock::now() },
             io: SessionIo { listener, peer, down: Pipe::new(stream), legs: Vec::new(), permits: 0 },
             ending: None,
@@ -312,11 +315,18 @@ impl Session {
         for dialect in &listener.dialects {
             match dialect.recognise(first) {
                 Recognition::Mine => {
+                    let form = dialect.short_ids();
+                    let Ok(index) = turn.shard.ids.take_index(form) else {
+                        turn.shard.counters.short_ids_exhausted.add(1);
+                        self.end("all short ids of its dialect are taken", false);
+                        return false;
+                    };
+                    self.index = index;
                     let view = listener.view();
                     let seat = Seat::Miner(SessionSeat {
                         session: self.id,
-                        short_id: turn.shard.short_id(self.id),
-                        entropy: turn.shard.entropy(),
+                        short_id: turn.shard.short_id(form, self.id, index),
+                        entropy: turn.shard.ids.entropy(),
                         peer: Some(self.io.peer.ip()),
                         listener: &view,
                     });
@@ -413,7 +423,10 @@ impl Session {
     /// Gives back all that the session holds of its shard's.
     pub(crate) fn release(&mut self, shard: &Shard, key: usize) {
         let mut unanswered = Vec::new();
-        if let Stage::Speaking { machine, .. } = &self.stage {
+        if let Stage::Speaking { machine, dialect } = &self.stage {
+            if let Some(index) = self.index {
+                shard.ids.release_index(dialect.short_ids(), index);
+            }
             if let Some(who) = machine.who() {
                 shard.forget(&who.sub_account, key);
             }
@@ -448,9 +461,15 @@ impl Turn<'_> {
     ) {
         let Scratch { outbox, stock, .. } = &mut *self.scratch;
         let active_before = machine.active().and_then(|leg| leg.pool);
+        let rungs = self.shard.listener(io.listener).rungs;
         let mut host = IoHost { io, shard: self.shard, key: self.key, id, now: self.now, stock };
-        let mut cx =
-            Cx { now: self.now, plan: &self.shard.plan, outbox, host: &mut host as &mut dyn Host };
+        let mut cx = Cx {
+            now: self.now,
+            plan: &self.shard.plan,
+            rungs,
+            outbox,
+            host: &mut host as &mut dyn Host,
+        };
         call(machine, &mut cx);
         let active = machine.active().and_then(|leg| leg.pool);
         if active != active_before {
@@ -490,6 +509,7 @@ pub(crate) fn count_event(shard: &Shard, event: &Event<'_>) {
         Event::LegReady(pool) => counters.pool(pool).legs_ready.add(1),
         Event::LegRefused(pool, ..) => counters.pool(pool).legs_refused.add(1),
         Event::Refused(_) => counters.refused.add(1),
+        Event::SentBack { rung, .. } => counters.rung(rung),
         Event::Share { pool, verdict, difficulty } => counters.share(pool, verdict, difficulty),
         Event::Submitted(pool) => counters.pool(pool).submitted.add(1),
     }

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use switcher_plugin::Coin;
+use switcher_plugin::{Coin, Rung, Rungs};
+
+/// The rungs that are used if nothing is said: all that do not cut a miner off unasked.
+pub const USUAL_RUNGS: Rungs = Rungs::ALL.without(Rung::Drop);
 
 /// Settings of one run of the engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +59,8 @@ pub struct ListenerSettings {
     pub dialects: Vec<String>,
     /// Options for the dialects: a JSON object, or null.
     pub options: serde_json::Value,
+    /// By which rungs its miners may be brought to pools.
+    pub rungs: Rungs,
 }
 
 /// One coin.
@@ -67,6 +72,8 @@ pub struct CoinSettings {
     pub algorithm: String,
     /// Its pools, best first.
     pub pools: Vec<PoolSettings>,
+    /// By which rungs miners may be brought to them.
+    pub rungs: Rungs,
 }
 
 /// One pool.

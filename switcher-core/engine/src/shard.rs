@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
-use switcher_plugin::{Millis, Outbox, Retry, SessionId, SubAccount};
+use switcher_plugin::{Millis, Outbox, Retry, SessionId, ShortIds, SubAccount};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -25,6 +25,7 @@ use crate::budget::Budget;
 use crate::clock;
 use crate::counters::ShardCounters;
 use crate::ids::Ids;
+use crate::memory::Memory;
 use crate::plan::{ListenerPlan, Plan, PoolId};
 use crate::pools::{Caller, Pools};
 use crate::session::frozen::{FrozenData, FrozenSession};
@@ -103,6 +104,7 @@ pub(crate) struct Shared {
     pub(crate) board: Arc<Board>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) ids: Arc<Ids>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// See the module.
@@ -113,7 +115,8 @@ pub(crate) struct Shard {
     pub(crate) counters: Arc<ShardCounters>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) pools: RefCell<Pools>,
-    ids: Arc<Ids>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) memory: Arc<Memory>,
     sessions: RefCell<Slab<Rc<Place>>>,
     by_sub_account: RefCell<HashMap<SubAccount, Vec<usize>>>,
     timers: RefCell<Timers>,
@@ -138,6 +141,7 @@ pub(crate) fn run(
         board: shared.board,
         budget: shared.budget,
         ids: shared.ids,
+        memory: shared.memory,
         counters,
         scratch: RefCell::new(Scratch {
             read: vec![0; frame + 64 * 1024].into_boxed_slice(),
@@ -210,6 +214,7 @@ impl Shard {
 
     fn resume(self: &Rc<Self>, frozen: FrozenSession) {
         let id = frozen.id();
+        let short_id = frozen.short_id(&self.plan);
         match Session::resume(frozen, self) {
             Ok(session) => {
                 self.counters.sessions_resumed.add(1);
@@ -218,6 +223,9 @@ impl Shard {
             Err(error) => {
                 self.gone();
                 self.ids.release(id);
+                if let Some((form, index)) = short_id {
+                    self.ids.release_index(form, index);
+                }
                 tracing::error!(session = %id, %error, "session could not be resumed");
             }
         }
@@ -383,12 +391,9 @@ impl Shard {
         self.plan.listeners.get(at).expect("sessions come by the plan's listeners")
     }
 
-    pub(crate) fn short_id(&self, id: SessionId) -> u32 {
-        Ids::short(self.board.server_id(), id)
-    }
-
-    pub(crate) fn entropy(&self) -> [u8; 16] {
-        self.ids.entropy()
+    /// What BTCPool's sserver knows a session by.
+    pub(crate) fn short_id(&self, form: ShortIds, id: SessionId, index: Option<u32>) -> u32 {
+        Ids::short(self.board.server_id(), form, id, index)
     }
 
     /// Lets the next in a pool's queue dial.

@@ -12,6 +12,8 @@ use switcher_plugin::{SourceState, SubAccount};
 use tokio::sync::oneshot;
 
 use crate::board::Entry;
+use crate::ids::Cursor;
+use crate::memory::SavedNote;
 use crate::plan::Plan;
 use crate::session::frozen::{FrozenData, FrozenSession};
 use crate::upgrades::UpgradeBook;
@@ -48,8 +50,12 @@ pub struct Document {
     pub(crate) addresses: BTreeMap<String, Vec<SocketAddr>>,
     /// The number the next session gets.
     pub(crate) next_session: u64,
+    /// Where the search for the next short id goes on, for dialects with ids of their own form.
+    pub(crate) short_ids: Vec<Cursor>,
     /// Where the admin listener is; its socket is the one behind the listeners'.
     pub(crate) admin: Option<SocketAddr>,
+    /// Notes about miners that were sent back and are expected.
+    pub(crate) notes: Vec<SavedNote>,
     /// How upgrades have gone so far.
     pub upgrades: UpgradeBook,
 }

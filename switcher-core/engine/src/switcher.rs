@@ -22,6 +22,7 @@ use crate::clock::{self, millis};
 use crate::counters::ShardCounters;
 use crate::ids::Ids;
 use crate::listeners;
+use crate::memory::Memory;
 use crate::plan::{ListenerPlan, Plan};
 use crate::pool_watch;
 use crate::rehearsal::Sampler;
@@ -150,12 +151,13 @@ impl std::fmt::Debug for Ready {
 impl Ready {
     /// A hand to take samples with during the run.
     pub fn sampler(&self) -> Sampler {
-        let Parts { plan, shards, board, ids, listening, upgrades, .. } = &self.parts;
+        let Parts { plan, shards, board, ids, memory, listening, upgrades, .. } = &self.parts;
         Sampler {
             plan: Arc::clone(plan),
             shards: shards.clone(),
             board: Arc::clone(board),
             ids: Arc::clone(ids),
+            memory: Arc::clone(memory),
             listeners: listening.iter().map(|wanted| wanted.saved.clone()).collect(),
             upgrades: upgrades.clone(),
         }
@@ -182,6 +184,7 @@ impl Ready {
             board: parts.board,
             budget: parts.budget,
             ids: parts.ids,
+            memory: parts.memory,
             listeners: listeners::place(parts.listening, listeners),
             admin: listeners::keep_admin(setup.settings.admin, admin),
             upgrades: parts.upgrades,
@@ -206,6 +209,7 @@ struct Engine {
     board: Arc<Board>,
     budget: Arc<Budget>,
     ids: Arc<Ids>,
+    memory: Arc<Memory>,
     listeners: Vec<(SavedListener, TcpListener)>,
     admin: Option<TcpListener>,
     upgrades: Upgrades,
@@ -319,10 +323,13 @@ impl Engine {
     fn resume(&self, resumed: Resumed) -> Joining {
         let add = {
             let (budget, shards) = (Arc::clone(&self.budget), self.shards.clone());
-            let ids = Arc::clone(&self.ids);
+            let (ids, plan) = (Arc::clone(&self.ids), Arc::clone(&self.plan));
             move |session: FrozenSession| {
                 budget.add_session();
                 ids.hold(session.id());
+                if let Some((form, index)) = session.short_id(&plan) {
+                    ids.hold_index(form, index);
+                }
                 shards.resume(session);
             }
         };
@@ -378,6 +385,7 @@ impl Engine {
             shards: self.shards.clone(),
             board: Arc::clone(&self.board),
             budget: Arc::clone(&self.budget),
+            memory: Arc::clone(&self.memory),
             started: clock::now(),
             draining: Arc::clone(draining),
             upgrades: self.upgrades.clone(),
@@ -465,6 +473,8 @@ impl Engine {
         state.document.save_pools(&self.plan);
         state.document.counters = self.shards.save_counters(&self.plan);
         state.document.next_session = self.ids.peek();
+        state.document.short_ids = self.ids.cursors();
+        state.document.notes = self.memory.save();
         state.document.upgrades = self.upgrades.book();
     }
 }
@@ -525,6 +535,7 @@ struct Parts {
     board: Arc<Board>,
     budget: Arc<Budget>,
     ids: Arc<Ids>,
+    memory: Arc<Memory>,
     listening: Vec<listeners::Wanted>,
     upgrades: Upgrades,
 }
@@ -565,7 +576,8 @@ impl Parts {
             plan: Arc::clone(&plan),
             board: Arc::clone(&board),
             budget: Arc::new(Budget::new(&plan.limits)),
-            ids: Arc::new(Ids::from(document.next_session)),
+            ids: Arc::new(Ids::from(document.next_session, &document.short_ids)),
+            memory: Arc::new(Memory::load(&document.notes)),
         };
         let mut threads = Vec::new();
         for (at, queue) in queues.into_iter().enumerate() {
@@ -579,8 +591,8 @@ impl Parts {
                 })?;
             threads.push(thread);
         }
-        let Shared { budget, ids, .. } = shared;
+        let Shared { budget, ids, memory, .. } = shared;
         let upgrades = Upgrades::new(document.upgrades.clone());
-        Ok(Self { runtime, plan, shards, threads, board, budget, ids, listening, upgrades })
+        Ok(Self { runtime, plan, shards, threads, board, budget, ids, memory, listening, upgrades })
     }
 }

@@ -71,7 +71,8 @@ pub trait DialectSession: fmt::Debug + Send {
     /// A fault that ends its side. What is in `out` by then is still carried out.
     fn handle(&mut self, now: Millis, input: Input<'_>, out: &mut Outbox) -> Result<(), Fault>;
 
-    /// The whole state, in the given version (one of [`StratumDialect::state_versions`]).
+    /// The whole state, in the given version (one of [`StratumDialect::state_versions`]) or in an
+    /// earlier one that says as much, so that an earlier program can go on with what it knows.
     fn save(&self, version: u16) -> Saved;
 
     /// Names and values for the API and logs (`agent`, `extranonce1`, `difficulty` …).

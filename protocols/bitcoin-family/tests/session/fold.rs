@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use switcher_plugin::{
-    Action, Coin, DialectSession, Input, LegId, ListenerView, Millis, Outbox, Rungs, Seat,
+    Action, Coin, DialectSession, Input, LegId, ListenerView, Millis, Outbox, Rung, Rungs, Seat,
     SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
 };
 
@@ -56,7 +56,8 @@ impl Wire {
             options: &Value::Null,
         };
         let profile = dialect.profile(&settings).unwrap();
-        wire.input(Input::LegUp { leg: LEG, profile: &profile, form: 0, rungs: Rungs::ALL });
+        let rungs = Rungs::NONE.with(Rung::Echo).with(Rung::Fold);
+        wire.input(Input::LegUp { leg: LEG, profile: &profile, form: 0, rungs });
         let answer = json!([[], hex::encode(&split.extranonce1), split.extranonce2_size]);
         wire.pool(&json!({"id": 1, "result": answer, "error": null}).to_string());
         let refused = wire.out.actions().iter().find_map(|action| match action {

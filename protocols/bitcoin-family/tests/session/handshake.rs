@@ -213,7 +213,8 @@ fn a_pool_without_room_is_refused_with_the_numbers_and_learnt() {
         [
             r#"learn 1 {"extranonce1_size":5,"extranonce2_size":3}"#,
             "refuse 1 Permanent no room to fold: the pool's extranonce2 has 3 bytes, the miner's \
-             extranonce1 and extranonce2 need 1 + 3",
+             extranonce1 and extranonce2 need 1 + 3; announce: not allowed; reconnect: not \
+             allowed, or tried in vain",
         ]
     );
 }

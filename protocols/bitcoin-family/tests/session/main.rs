@@ -13,6 +13,7 @@ mod handshake;
 mod miners;
 mod pools;
 mod random;
+mod rungs;
 mod shares;
 mod sserver;
 mod switching;

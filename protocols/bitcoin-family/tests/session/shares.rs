@@ -184,8 +184,34 @@ fn the_difficulty_of_a_share_is_that_of_its_leg_job() {
     assert_eq!(world.pool(1, r#"{"id":3,"result":true,"error":null}"#)[0], "share 1 Accept 1024");
 
     world.pool(1, &job("j2"));
-    world.miner(&share("5", "alice.rig", "00j2", "000001"));
+    world.miner(&share("5", "alice.rig", "01j2", "000001"));
+    world.miner(&share("6", "alice.rig", "00j1", "000002"));
     assert_eq!(world.pool(1, r#"{"id":4,"result":true,"error":null}"#)[0], "share 1 Accept 8000");
+    assert_eq!(world.pool(1, r#"{"id":5,"result":true,"error":null}"#)[0], "share 1 Accept 1024");
+}
+
+#[test]
+fn a_share_that_the_pool_skips_is_given_up_and_the_leg_replaced() {
+    let mut world = World::mining();
+    world.miner(&share("5", "alice.rig", "00j1", "000001"));
+    world.now = world.now.plus(29_000);
+    world.miner(&share("6", "alice.rig", "00j1", "000002"));
+    world.miner(&share("7", "alice.rig", "00j1", "000003"));
+    assert_eq!(world.pool(1, r#"{"id":4,"result":true,"error":null}"#).len(), 2, "not yet");
+
+    world.now = world.now.plus(1_000);
+    assert_eq!(
+        world.pool(1, r#"{"id":5,"result":true,"error":null}"#),
+        [
+            "share 1 Accept 1024",
+            r#"down {"id":7,"result":true,"error":null}"#,
+            "share 1 Unanswered 1024",
+            r#"down {"id":5,"result":null,"error":[20,"The pool does not answer",null]}"#,
+            "replace 1 the pool has left a share unanswered",
+        ]
+    );
+    let late = world.pool(1, r#"{"id":3,"result":true,"error":null}"#);
+    assert!(late[0].starts_with("disregard"), "{late:?}");
 }
 
 #[test]

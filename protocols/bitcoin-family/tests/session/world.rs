@@ -1,13 +1,15 @@
 //! A session under test. Every input goes to two sessions: one lives on, the other is saved and
 //! resumed before each input. They must ask for the same, so every test is one of resuming, too.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bitcoin_family::{BitcoinDialect, Extranonce, Flavour};
 use serde_json::{Value, json};
 use switcher_plugin::{
     Action, Coin, Cut, DialectSession, Fault, Input, LegId, ListenerView, Millis, Outbox, PoolView,
-    Profile, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
+    Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect,
+    UpstreamSettings,
 };
 
 const FLAVOUR: Flavour =
@@ -96,6 +98,10 @@ pub(crate) struct World {
     twin: Saved,
     out: Outbox,
     pub(crate) now: Millis,
+    /// What legs may use.
+    pub(crate) rungs: Rungs,
+    /// What is remembered, by key.
+    pub(crate) notes: BTreeMap<String, String>,
 }
 
 impl World {
@@ -106,7 +112,9 @@ impl World {
     pub(crate) fn with(setting: Setting) -> Self {
         let session = DIALECT.open(setting.seat());
         let twin = session.save(1);
-        Self { setting, session, twin, out: Outbox::new(), now: Millis(1_000_000) }
+        let rungs = Rungs::NONE.with(Rung::Echo).with(Rung::Fold);
+        let (out, now, notes) = (Outbox::new(), Millis(1_000_000), BTreeMap::new());
+        Self { setting, session, twin, out, now, rungs, notes }
     }
 
     /// A session whose miner mines on leg 1 with fold, E = `80`, s = 3, P = `aabbccdd`, b = 8. Its
@@ -176,7 +184,8 @@ impl World {
 
     /// With a form of handshake behind the first.
     pub(crate) fn leg_up_in(&mut self, leg: u32, profile: &Profile, form: u8) -> Vec<String> {
-        self.input(Input::LegUp { leg: LegId(leg), profile, form, rungs: Rungs::ALL })
+        let rungs = self.rungs;
+        self.input(Input::LegUp { leg: LegId(leg), profile, form, rungs })
     }
 
     pub(crate) fn cut_over(&mut self, leg: u32) -> Vec<String> {
@@ -198,10 +207,24 @@ impl World {
         let outcome = self.session.handle(self.now, input, &mut self.out);
         let twin_outcome = twin.handle(self.now, input, &mut twin_out);
 
-        let asked = render(&self.out, outcome);
+        let mut asked = render(&self.out, outcome);
         assert_eq!(render(&twin_out, twin_outcome), asked, "the resumed session differs");
         self.twin = twin.save(1);
         assert_eq!(self.twin, self.session.save(1), "the resumed session is in another state");
+        let mut wanted = None;
+        for action in self.out.actions() {
+            match action {
+                Action::Recall { key } => wanted = Some(key.to_string()),
+                Action::Remember { key, note } => {
+                    self.notes.insert(key.to_string(), note.to_string());
+                }
+                _ => {}
+            }
+        }
+        if let Some(key) = wanted {
+            let note = self.notes.remove(&key);
+            asked.extend(self.input(Input::Recalled(note.as_deref())));
+        }
         asked
     }
 
@@ -240,6 +263,7 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
             Action::LegRefused { leg, retry, why } => {
                 asked.push(format!("refuse {leg} {retry:?} {why}"));
             }
+            Action::Remember { key, note } => asked.push(format!("remember {key} {note}")),
             Action::Submitted(leg) => asked.push(format!("submitted {leg}")),
             Action::Share { leg, verdict, difficulty } => {
                 let leg = leg.map_or("-".into(), |leg| leg.to_string());

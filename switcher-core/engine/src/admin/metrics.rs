@@ -48,11 +48,13 @@ impl Scrape {
     ) -> fmt::Result {
         let budget = &self.0.budget;
         let accounts = self.0.board.live_accounts();
+        let notes = self.0.memory.len();
         for (name, help, value) in [
             ("switcher_sessions", "Live sessions", budget.sessions()),
             ("switcher_sessions_most", "Sessions that fit", budget.most_sessions()),
             ("switcher_sub_accounts", "Sub-accounts with live sessions", accounts),
             ("switcher_shards", "Shards", shards.len()),
+            ("switcher_notes", "Notes about miners that were sent back and are expected", notes),
         ] {
             gauge(encoder, name, help, value as u64)?;
         }

@@ -31,6 +31,8 @@ pub(crate) struct SessionView {
     accepted: u32,
     rejected: u32,
     last_share_ms_ago: Option<u64>,
+    /// How often the miner was sent back on its way to the coin.
+    sent_back: u8,
     /// What stands in the way of the assignment, if anything.
     trouble: Option<String>,
     /// What the dialect says of itself: agent, extranonce1, difficulty …
@@ -82,6 +84,7 @@ impl SessionView {
             accepted,
             rejected,
             last_share_ms_ago: last_share.map(|at| clock::now().since(at)),
+            sent_back: machine.map_or(0, Machine::sent_back),
             trouble: machine.and_then(|machine| machine.trouble().map(str::to_owned)),
             state,
         }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
-use switcher_plugin::{LegId, Millis, ResumeError, Seat, SessionId, SessionSeat, StratumDialect};
+use switcher_plugin::{
+    LegId, Millis, ResumeError, Seat, SessionId, SessionSeat, ShortIds, StratumDialect,
+};
 
 use super::io::{LegIo, LegState, SessionIo};
 use super::machine::{Machine, SavedMachine};
@@ -46,6 +48,9 @@ pub(crate) struct Residue {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FrozenData {
     id: SessionId,
+    /// Its place among the short ids of its dialect, unless its number is that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
     listener: String,
     peer: SocketAddr,
     down: Residue,
@@ -92,6 +97,12 @@ impl Residue {
 impl FrozenSession {
     pub(crate) fn id(&self) -> SessionId {
         self.data.id
+    }
+
+    /// The short id it holds besides its number: the form of its dialect's, and the index.
+    pub(crate) fn short_id(&self, plan: &Plan) -> Option<(ShortIds, u32)> {
+        let dialect = self.data.home(plan).ok()?.dialect?;
+        Some((dialect.short_ids(), self.data.index?))
     }
 }
 
@@ -204,6 +215,7 @@ impl Session {
         };
         Ok(FrozenData {
             id: self.id,
+            index: self.index,
             listener,
             peer: self.io.peer,
             down: Residue::of(&self.io.down),
@@ -256,14 +268,14 @@ impl Session {
             }
             (FrozenStage::Greeting { opened }, _) => {
                 let stage = Stage::Greeting { opened };
-                return Ok(Self { id: data.id, stage, io, ending, why });
+                return Ok(Self { id: data.id, index: None, stage, io, ending, why });
             }
         };
         let view = shard.listener(home.listener).view();
         let seat = Seat::Miner(SessionSeat {
             session: data.id,
-            short_id: shard.short_id(data.id),
-            entropy: shard.entropy(),
+            short_id: shard.short_id(dialect.short_ids(), data.id, data.index),
+            entropy: shard.ids.entropy(),
             peer: Some(data.peer.ip()),
             listener: &view,
         });
@@ -289,7 +301,7 @@ impl Session {
             shard.counters.pool(pool).active.add(1);
         }
         let stage = Stage::Speaking { machine: Box::new(machine), dialect };
-        Ok(Self { id: data.id, stage, io, ending, why })
+        Ok(Self { id: data.id, index: data.index, stage, io, ending, why })
     }
 
     /// Legs whose pool is no longer configured cannot be served on.

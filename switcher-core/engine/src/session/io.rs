@@ -11,7 +11,7 @@ use socket2::SockRef;
 use switcher_plugin::{LegId, Millis, SessionId, Side, SubAccount, WorkerName};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::machine::{Blame, DialError, DialWish, Event, Host};
+use super::machine::{Blame, DialError, DialWish, Event, Host, Note};
 use super::pipe::{Pipe, Stock};
 use super::{Turn, count_event, try_later};
 use crate::board::Standing;
@@ -292,6 +292,19 @@ impl Host for IoHost<'_> {
         self.shard.forget(sub_account, self.key);
     }
 
+    fn remember(&mut self, key: &str, note: Note) {
+        let forgotten = self.shard.memory.remember(key, note, self.now);
+        self.shard.counters.notes_kept.add(1);
+        self.shard.counters.notes_forgotten.add(forgotten);
+    }
+
+    fn recall(&mut self, key: &str) -> Option<Note> {
+        let (note, forgotten) = self.shard.memory.recall(key, self.now);
+        self.shard.counters.notes_recalled.add(u64::from(note.is_some()));
+        self.shard.counters.notes_forgotten.add(forgotten);
+        note
+    }
+
     fn better_pool(&mut self, than: PoolId) -> bool {
         self.shard.pools.borrow_mut().has_better(&self.shard.plan, than, self.now)
     }
@@ -347,6 +360,14 @@ impl Host for IoHost<'_> {
                 rung = rung.label(),
                 took_ms = took,
                 "cut over"
+            ),
+            Event::SentBack { pool, coin, rung, times } => tracing::info!(
+                session = %self.id,
+                coin = coin.as_str(),
+                pool = plan.pool(pool).name,
+                rung = rung.label(),
+                times,
+                "miner sent back"
             ),
             Event::Refused(refusal) => {
                 tracing::debug!(session = %self.id, why = refusal.label(), "miner turned away");

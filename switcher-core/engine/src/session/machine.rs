@@ -11,6 +11,7 @@
 mod deadlines;
 mod legs;
 mod saved;
+mod send_back;
 mod steer;
 
 use switcher_plugin::{
@@ -20,6 +21,7 @@ use switcher_plugin::{
 
 pub use legs::{Leg, Role};
 pub use saved::{SavedLeg, SavedMachine};
+pub use send_back::{Note, SentBack};
 
 use crate::board::Standing;
 use crate::plan::{Plan, PoolId};
@@ -40,6 +42,12 @@ pub trait Host {
 
     /// The miner is nobody again.
     fn forget(&mut self, sub_account: &SubAccount);
+
+    /// Keep a note for the session of the miner that is about to come back.
+    fn remember(&mut self, key: &str, note: Note);
+
+    /// The note kept under this key, which is given out once.
+    fn recall(&mut self, key: &str) -> Option<Note>;
 
     /// Whether a pool that stands before this one in its coin's list may be tried.
     fn better_pool(&mut self, than: PoolId) -> bool;
@@ -109,6 +117,17 @@ pub enum Event<'a> {
     LegRefused(PoolId, Retry, &'a str),
     /// The session was refused a leg.
     Refused(Refusal),
+    /// The miner is sent away, to come back as a session that this pool can serve.
+    SentBack {
+        /// The pool.
+        pool: PoolId,
+        /// Its coin.
+        coin: &'a Coin,
+        /// By which rung.
+        rung: Rung,
+        /// How often it was sent back on its way to the coin, this time included.
+        times: u8,
+    },
     /// A share was answered.
     Share {
         /// The pool, `None` if we had to answer it without one.
@@ -128,6 +147,8 @@ pub struct Cx<'a> {
     pub now: Millis,
     /// Settings, coins and pools.
     pub plan: &'a Plan,
+    /// The rungs of its listener.
+    pub rungs: Rungs,
     /// The shard's outbox, empty between entries.
     pub outbox: &'a mut Outbox,
     /// The outside.
@@ -192,6 +213,7 @@ pub struct Machine {
     last_share: Option<Millis>,
     accepted: u32,
     rejected: u32,
+    sent: Option<Box<SentBack>>,
 }
 
 /// When and how the next leg is tried.
@@ -205,6 +227,8 @@ struct RetryState {
     except: Vec<PoolId>,
     /// When to look for a better pool than the one in use.
     recheck: Millis,
+    /// That no pool of the coin can serve the miner was reported.
+    reported: bool,
 }
 
 impl Machine {
@@ -238,6 +262,7 @@ impl Machine {
             last_share: None,
             accepted: 0,
             rejected: 0,
+            sent: None,
         }
     }
 
@@ -307,8 +332,9 @@ impl Machine {
         leg.since = cx.now;
         leg.last_line = cx.now;
         leg.last_job = cx.now;
-        let form = leg.form;
-        self.feed(Input::LegUp { leg: id, profile, form, rungs: Rungs::ALL }, &[], cx);
+        let (form, coin) = (leg.form, leg.coin.clone());
+        let rungs = self.rungs_to(&coin, cx);
+        self.feed(Input::LegUp { leg: id, profile, form, rungs }, &[], cx);
         self.settle(cx);
     }
 
@@ -353,8 +379,12 @@ impl Machine {
     fn feed(&mut self, input: Input<'_>, frame: &[u8], cx: &mut Cx<'_>) {
         let result = self.dialect.handle(cx.now, input, cx.outbox);
         let mut actions = cx.outbox.take_actions();
+        let mut wanted = None;
         for action in actions.drain(..) {
-            self.carry_out(action, frame, cx);
+            match action {
+                Action::Recall { key } => wanted = Some(key),
+                action => self.carry_out(action, frame, cx),
+            }
         }
         cx.outbox.reset(actions);
         if let Err(fault) = result {
@@ -368,6 +398,10 @@ impl Machine {
                     self.doom(leg, Retry::Later, fault.to_string());
                 }
             }
+        }
+        if let Some(key) = wanted {
+            let note = self.recall(&key, cx);
+            self.feed(Input::Recalled(note.as_deref()), &[], cx);
         }
     }
 
@@ -408,6 +442,7 @@ impl Machine {
                     leg.rung = Some(rung);
                     if leg.role == Role::Greeting {
                         leg.role = Role::Ready;
+                        leg.since = cx.now;
                         if let Some(pool) = leg.pool {
                             cx.host.tell(Event::LegReady(pool));
                         }
@@ -440,6 +475,7 @@ impl Machine {
                     cx.host.tell(Event::Learnt(pool, &fact));
                 }
             }
+            Action::Remember { key, note } => self.remember(&key, note, cx),
             Action::WakeAt(at) => self.wake = Some(at),
             Action::Disregard(fault) => {
                 cx.host.tell(Event::Disregarded(fault));

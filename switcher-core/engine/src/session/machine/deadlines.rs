@@ -2,7 +2,7 @@
 
 use switcher_plugin::{Input, LegId, Millis, Refusal};
 
-use super::{Blame, Cx, Leg, Machine, Role};
+use super::{Blame, Cx, Leg, Machine, Role, send_back};
 use crate::clock::millis;
 use crate::plan::Plan;
 
@@ -37,7 +37,8 @@ impl Machine {
         for leg in &self.legs {
             match leg.role {
                 Role::Dialling => {}
-                Role::Greeting | Role::Ready => at(leg.since.plus(millis(timing.handshake))),
+                Role::Greeting => at(leg.since.plus(millis(timing.handshake))),
+                Role::Ready => at(leg.since.plus(send_back::ANSWERS_MS)),
                 Role::Active => {
                     at(leg.last_line.plus(millis(timing.silence)));
                     at(leg.last_job.plus(millis(timing.no_job)));
@@ -58,7 +59,9 @@ impl Machine {
                 at(leg.oldest_submit.plus(millis(timing.unanswered)));
             }
         }
-        if wants_leg {
+        if let Some(until) = self.leaves_until() {
+            at(until);
+        } else if wants_leg {
             at(self.retry.at);
         }
         earliest
@@ -76,6 +79,7 @@ impl Machine {
         if self.waiting.is_some_and(|since| cx.now.since(since) >= millis(timing.assignment)) {
             self.refuse(Refusal::NoAssignment, cx);
         }
+        self.check_leaving(cx);
         let is_overdue =
             self.poolless.is_some_and(|since| cx.now.since(since) >= millis(timing.hold));
         // Who waits for its turn to dial, or is in a handshake, has a pool in sight.
@@ -107,7 +111,7 @@ fn overdue(leg: &Leg, cx: &Cx<'_>) -> Option<&'static str> {
     let unanswered =
         leg.outstanding > 0 && cx.now.since(leg.oldest_submit) >= millis(timing.unanswered);
     match leg.role {
-        Role::Greeting | Role::Ready => (cx.now.since(leg.since) >= millis(timing.handshake))
+        Role::Greeting => (cx.now.since(leg.since) >= millis(timing.handshake))
             .then_some("the pool did not finish the handshake in time"),
         Role::Active if cx.now.since(leg.last_line) >= millis(timing.silence) => {
             Some("the pool was silent for too long")
@@ -116,7 +120,7 @@ fn overdue(leg: &Leg, cx: &Cx<'_>) -> Option<&'static str> {
             Some("the pool sent no job for too long")
         }
         Role::Active if unanswered => Some("the pool left a share unanswered for too long"),
-        Role::Active | Role::Dialling | Role::Lingering => None,
+        Role::Active | Role::Dialling | Role::Lingering | Role::Ready => None,
     }
 }
 

@@ -163,6 +163,10 @@ impl Machine {
                 self.retry.form = None;
                 self.retry.except.clear();
                 self.retry.at = cx.now.plus(self.bounded(clock::millis(cx.plan.timing.retry_max)));
+                self.report_stuck(cx);
+                if self.stay_home(cx) {
+                    return;
+                }
                 self.nowhere_to_go(cx);
             }
         }

@@ -5,7 +5,7 @@ use switcher_plugin::{
     Coin, DialectSession, LegId, Millis, Rung, Saved, SessionId, SubAccount, WorkerName,
 };
 
-use super::{Leg, Machine, RetryState, Role, Who};
+use super::{Leg, Machine, RetryState, Role, SentBack, Who};
 use crate::board::Standing;
 use crate::plan::Plan;
 
@@ -28,6 +28,8 @@ pub struct SavedMachine {
     last_share: Option<Millis>,
     accepted: u32,
     rejected: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sent: Option<Box<SentBack>>,
     dialect: Saved,
 }
 
@@ -113,6 +115,7 @@ impl Machine {
             last_share: self.last_share,
             accepted: self.accepted,
             rejected: self.rejected,
+            sent: self.sent.clone(),
             dialect: self.dialect.save(version),
         }
     }
@@ -162,6 +165,7 @@ impl Machine {
             last_share: saved.last_share,
             accepted: saved.accepted,
             rejected: saved.rejected,
+            sent: saved.sent,
         }
     }
 }

@@ -50,11 +50,10 @@ impl Machine {
                 self.give_up(id, cx);
                 return true;
             }
-            if role == Role::Ready {
-                self.cut_over(id, cx);
-                return true;
-            }
-            return false;
+            return role == Role::Ready && self.take_up(id, cx);
+        }
+        if self.leaves_until().is_some() {
+            return self.await_leave();
         }
         if let Some(left) = self.leg_to_return_to(&coin) {
             self.cut_over(left, cx);
@@ -103,7 +102,7 @@ impl Machine {
     }
 
     /// From here on the miner is served by this leg.
-    fn cut_over(&mut self, id: LegId, cx: &mut Cx<'_>) {
+    pub(super) fn cut_over(&mut self, id: LegId, cx: &mut Cx<'_>) {
         let before = self.active().map(|leg| (leg.id, leg.pool, leg.coin.clone()));
         if let Some((before, _, _)) = before
             && let Some(leg) = self.leg_mut(before)
@@ -123,6 +122,7 @@ impl Machine {
         self.retry.form = None;
         self.retry.at = cx.now;
         self.retry.recheck = cx.now.plus(RECHECK_MS);
+        self.has_arrived();
         self.feed(Input::CutOver(id), &[], cx);
         if let (Some(pool), Some(rung)) = (pool, rung) {
             let from = before.as_ref().and_then(|(_, pool, coin)| Some((*pool.as_ref()?, coin)));
@@ -208,11 +208,18 @@ impl Machine {
             }
             return;
         }
+        self.is_redirected();
+        self.head_for(coin, cx);
+    }
+
+    /// The session shall be at this coin.
+    pub(super) fn head_for(&mut self, coin: &Coin, cx: &mut Cx<'_>) {
         self.coin = Some(coin.clone());
         self.retry.at = cx.now;
         self.retry.failures = 0;
         self.retry.form = None;
         self.retry.except.clear();
+        self.retry.reported = false;
         let fallback = self.who.as_ref().map(|who| who.sub_account.clone());
         let canonical = self.canonical.clone();
         let name = canonical
