@@ -9,10 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use serde_json::Value;
-use switcher_core::settings::{
-    CoinSettings, ListenerSettings, Pacing, PoolSettings, USUAL_RUNGS,
-};
+use serde_json::{Value, json};
+use switcher_core::settings::{CoinSettings, ListenerSettings, Pacing, PoolSettings, USUAL_RUNGS};
 use switcher_core::{Control, Settings, Setup, State, Stop, run};
 use switcher_plugin::{
     Assignment, BoardWriter, Coin, CoinSource, Notice, SourceContext, SourceError, SourceState,
@@ -127,12 +125,26 @@ impl SwitcherConfig {
         settings.timing.linger_min = Duration::from_secs(3);
         settings.timing.linger_max = Duration::from_secs(10);
         settings.timing.drain = Duration::ZERO;
-        let dialects: Vec<Arc<dyn StratumDialect>> =
-            vec![Arc::new(dialect_btc::DIALECT), Arc::new(dialect_bch::DIALECT)];
+        let dialects: Vec<Arc<dyn StratumDialect>> = vec![
+            Arc::new(dialect_btc::DIALECT),
+            Arc::new(dialect_bch::DIALECT),
+            Arc::new(dialect_dcr::DIALECT),
+        ];
         Self { settings, dialects }
     }
 
-    /// Adds a pool at the end of its coin's list. Coin and dialect have the same name.
+    /// The same for Decred, whose miners are told their extranonce in this form.
+    pub fn decred(form: &str) -> Self {
+        let mut config = Self::new();
+        for listener in &mut config.settings.listeners {
+            listener.dialects = vec!["dcr".to_owned()];
+            listener.options = json!({ "form": form });
+        }
+        config
+    }
+
+    /// Adds a pool at the end of its coin's list. Coin and dialect have the same name, but `dcr-fork`
+    /// is Decred as well.
     #[must_use]
     pub fn pool(self, coin: &str, pool: &Pool) -> Self {
         self.pool_at(coin, pool.address(), Value::Null)
@@ -141,10 +153,14 @@ impl SwitcherConfig {
     /// Adds a pool by its address, with options for the dialect.
     #[must_use]
     pub fn pool_at(mut self, coin: &str, address: SocketAddr, options: Value) -> Self {
-        let dialect = if coin == "bch" { "bch" } else { "btc" };
+        let (dialect, algorithm) = match coin {
+            "bch" => ("bch", "sha256d"),
+            "dcr" | "dcr-fork" => ("dcr", "blake3"),
+            _ => ("btc", "sha256d"),
+        };
         let entry = self.settings.coins.entry(Coin::new(coin)).or_insert_with(|| CoinSettings {
             dialect: dialect.to_owned(),
-            algorithm: "sha256d".to_owned(),
+            algorithm: algorithm.to_owned(),
             pools: Vec::new(),
             rungs: USUAL_RUNGS,
         });

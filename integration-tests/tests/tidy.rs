@@ -182,7 +182,8 @@ fn named_coins(files: &[File]) -> Vec<String> {
 
 /// Only the table of plug-ins and the demonstration name concrete plug-ins.
 fn named_plug_ins(files: &[File]) -> Vec<String> {
-    let names = ["dialect_btc", "dialect_bch", "coin_source_file", "coin_source_zookeeper"];
+    let names =
+        ["dialect_btc", "dialect_bch", "dialect_dcr", "coin_source_file", "coin_source_zookeeper"];
     forbidden(files, &names, |path| {
         let may = path == "switcher-bin/src/plugins.rs"
             || path.starts_with("switcher-bin/src/demo")

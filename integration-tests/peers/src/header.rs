@@ -44,15 +44,21 @@ pub struct Fields {
 pub fn header(fields: &Fields, root: &Hash) -> [u8; 80] {
     let mut bytes = [0; 80];
     bytes[..4].copy_from_slice(&fields.version.to_le_bytes());
-    for (to, word) in bytes[4..36].chunks_exact_mut(4).zip(fields.prevhash.chunks_exact(4)) {
-        to.copy_from_slice(word);
-        to.reverse();
-    }
+    bytes[4..36].copy_from_slice(&reversed_words(&fields.prevhash));
     bytes[36..68].copy_from_slice(root);
     bytes[68..72].copy_from_slice(&fields.ntime.to_le_bytes());
     bytes[72..76].copy_from_slice(&fields.nbits.to_le_bytes());
     bytes[76..].copy_from_slice(&fields.nonce.to_le_bytes());
     bytes
+}
+
+/// The previous block's hash as the header has it, of how the line has it, and the other way round.
+pub fn reversed_words(hash: &Hash) -> Hash {
+    let mut reversed = *hash;
+    for word in reversed.chunks_exact_mut(4) {
+        word.reverse();
+    }
+    reversed
 }
 
 /// The version a miner hashed: BIP 310, `(job & !mask) | (bits & mask)`.

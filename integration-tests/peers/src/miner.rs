@@ -92,6 +92,7 @@ impl Miner {
         let handshake = &config.handshake;
         let session = Session::new(
             Book::new(config.lines_kept),
+            config.chain,
             handshake.needs_error_member,
             handshake.pongs_with_method,
         );

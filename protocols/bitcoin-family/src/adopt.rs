@@ -14,6 +14,7 @@ use switcher_plugin::{
 };
 
 use crate::extranonce::{Own, Theirs};
+use crate::flavour::Flavour;
 use crate::jobs::{TAGS, split_tag};
 use crate::leg::{Epoch, Leg, unseen};
 use crate::login::{Login, Worker, read_name, read_password};
@@ -54,7 +55,11 @@ pub(crate) struct Relay {
 
 impl BitcoinSession {
     /// A session of another program's.
-    pub(crate) fn adopt(seat: Seat<'_>, past: &Past<'_>) -> Result<Adopted, ResumeError> {
+    pub(crate) fn adopt(
+        seat: Seat<'_>,
+        past: &Past<'_>,
+        flavour: &Flavour,
+    ) -> Result<Adopted, ResumeError> {
         let foreign = |why: &str| ResumeError::Foreign(why.to_owned());
         let terms = PoolTerms::read(past.profile).map_err(ResumeError::Foreign)?;
         if !terms.echo && !terms.detect {
@@ -73,11 +78,13 @@ impl BitcoinSession {
         };
         let login = params(past.authorize.as_bytes());
         let name = read_name(login).map_err(|_| foreign("its login cannot be read"))?;
-        let mut session = Self::open(seat);
-        let short_id = session.state.short_id;
-        let own = Own::new(short_id, SIZES);
-        let answer = format!("[[],\"{short_id:08x}\",{}]", SIZES.size2);
-        let theirs = Theirs::of_subscribe(answer.as_bytes()).map_err(ResumeError::Foreign)?;
+        let mut session = Self::open(seat, flavour);
+        session.state.agent = agent;
+        let own = session.relayed_own();
+        let mut answer = b"[[],\"".to_vec();
+        own.write_hex(&mut answer);
+        answer.extend_from_slice(format!("\",{}]", own.size2()).as_bytes());
+        let theirs = Theirs::of_subscribe(&answer).map_err(ResumeError::Foreign)?;
         let rung = theirs.fits(own).ok_or_else(|| foreign("it has an extranonce of its own"))?;
         let mask = past.version_mask & session.terms.version_mask;
         let (worker, sub_account) = (WorkerName::new(&name), SubAccount::new(split(&name).0));
@@ -98,7 +105,6 @@ impl BitcoinSession {
         leg.rare().relay = Some(relay);
 
         let state = &mut session.state;
-        state.agent = agent;
         state.own = Some(own);
         state.subscribed = true;
         state.masks =
@@ -127,9 +133,7 @@ impl BitcoinSession {
         let active = self.state.active;
         let relayed = |leg: &&mut Leg| match side {
             Side::Downstream => leg.relay().is_some_and(|relay| relay.miner_torn),
-            Side::Upstream(id) => {
-                leg.id == id && leg.relay().is_some_and(|relay| relay.pool_torn)
-            }
+            Side::Upstream(id) => leg.id == id && leg.relay().is_some_and(|relay| relay.pool_torn),
         };
         let Some(leg) = self.state.legs.iter_mut().find(relayed) else { return false };
         let id = leg.id;
@@ -189,10 +193,20 @@ impl BitcoinSession {
         let state = &self.state;
         let leg = state.legs.iter().find(|leg| Some(leg.id) == state.active)?;
         let theirs = leg.latest_theirs()?;
-        let is_echo = theirs.is_proposal(state.short_id) && theirs.size2() == SIZES.size2;
-        let fits = state.own == Some(Own::new(state.short_id, SIZES)) && is_echo;
-        let is_served = self.may_push() && !leg.flags.unfit && leg.epoch?.rung(state.own?)? == Rung::Echo;
+        let own = self.relayed_own();
+        let is_echo = theirs.is_proposal(own) && usize::from(theirs.size2()) == own.size2();
+        let fits = state.own == Some(own) && is_echo;
+        let is_served = self.may_push() && !leg.flags.unfit && leg.epoch?.rung(own)? == Rung::Echo;
         (fits && is_served).then_some(leg.id)
+    }
+
+    /// The extranonce that the original tells a miner.
+    fn relayed_own(&self) -> Own {
+        let short_id = self.state.short_id;
+        match self.terms.form {
+            Some(form) => Own::in_header(short_id, form.for_miner(self.quirks())),
+            None => Own::new(short_id, SIZES),
+        }
     }
 
     /// What a relay has to know.
@@ -210,7 +224,8 @@ impl BitcoinSession {
         let request = |method: &str, name: &str, password: &[u8]| {
             // The relay answers a login anew when it moves the miner. Nobody waits for that, so it
             // shall bear no id of the miner's.
-            let mut text = format!("{{\"id\":null,\"method\":\"{method}\",\"params\":[").into_bytes();
+            let mut text =
+                format!("{{\"id\":null,\"method\":\"{method}\",\"params\":[").into_bytes();
             write_string(&mut text, name);
             if is_json(password) {
                 text.push(b',');

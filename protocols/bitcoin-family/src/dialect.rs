@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use jsonrpc::{elements, scan, text};
 use serde_json::Value;
 use switcher_plugin::{
-    Adopted, Cut, DialectSession, Past, Profile, ProfileError, Recognition, ResumeError, Saved, Seat,
-    StratumDialect, UpstreamSettings,
+    Adopted, Cut, DialectSession, Past, Profile, ProfileError, Recognition, ResumeError, Saved,
+    Seat, StratumDialect, UpstreamSettings,
 };
 
 use crate::flavour::Flavour;
@@ -39,7 +39,7 @@ impl StratumDialect for BitcoinDialect {
     }
 
     fn family(&self) -> &'static str {
-        "bitcoin"
+        self.flavour.family()
     }
 
     fn recognise(&self, first: &[u8]) -> Recognition {
@@ -67,7 +67,7 @@ impl StratumDialect for BitcoinDialect {
     }
 
     fn check_listener(&self, options: &Value) -> Result<(), ProfileError> {
-        options::check(options)
+        options::check(options, self.flavour)
     }
 
     fn state_versions(&self) -> RangeInclusive<u16> {
@@ -75,7 +75,7 @@ impl StratumDialect for BitcoinDialect {
     }
 
     fn open(&self, seat: Seat<'_>) -> Box<dyn DialectSession> {
-        Box::new(BitcoinSession::open(seat))
+        Box::new(BitcoinSession::open(seat, self.flavour))
     }
 
     fn resume(
@@ -90,11 +90,11 @@ impl StratumDialect for BitcoinDialect {
                 last: STATE_VERSION,
             });
         }
-        Ok(Box::new(BitcoinSession::resume(seat, &saved.state)?))
+        Ok(Box::new(BitcoinSession::resume(seat, &saved.state, self.flavour)?))
     }
 
     fn adopt(&self, seat: Seat<'_>, past: &Past<'_>) -> Result<Adopted, ResumeError> {
-        BitcoinSession::adopt(seat, past)
+        BitcoinSession::adopt(seat, past, self.flavour)
     }
 }
 

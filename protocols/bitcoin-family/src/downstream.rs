@@ -76,8 +76,8 @@ impl BitcoinSession {
                 self.grant(id, b"true", out)
             }
             "mining.ping" => self.grant(id, b"\"pong\"", out),
-            // AxeOS answers a ping so.
-            "pong" | "mining.pong" => Ok(()),
+            // AxeOS answers a ping so, and gominer a question for its version.
+            "pong" | "mining.pong" | "client.get_version" => Ok(()),
             "agent.get_capabilities" => self.grant(id, b"{\"capabilities\":[]}", out),
             "mining.get_transactions" => self.deny(id, 20, "Not supported", out),
             // BIP 310 is its successor because it has no answer; it is always sent without an id.

@@ -13,6 +13,8 @@ use jsonrpc::{elements, string, unsigned};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{Rung, Rungs};
 
+use crate::extra_data::{Form, SIZE2, may_send};
+use crate::flavour::Extranonce;
 use crate::options::Sizes;
 use crate::quirks::{Quirks, SetExtranonce};
 
@@ -34,6 +36,9 @@ pub(crate) struct Own {
     short_id: u32,
     len: u8,
     size2: u8,
+    /// How the header holds it; `None` if the coinbase does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    form: Option<Form>,
 }
 
 /// What may be done about a pool that has no room to fold.
@@ -57,7 +62,25 @@ pub(crate) struct Theirs {
 
 impl Own {
     pub(crate) fn new(short_id: u32, sizes: Sizes) -> Self {
-        Self { short_id, len: sizes.size1, size2: sizes.size2 }
+        Self { short_id, len: sizes.size1, size2: sizes.size2, form: None }
+    }
+
+    /// One that is in the header.
+    pub(crate) fn in_header(short_id: u32, form: Form) -> Self {
+        Self { short_id, len: 4, size2: SIZE2, form: Some(form) }
+    }
+
+    /// Whether the time of a job is in its `coinb1`, too.
+    pub(crate) fn has_time_in_coinbase1(self) -> bool {
+        self.form.is_some()
+    }
+
+    /// Whether a miner that was told this size can have sent so many hex digits for its extranonce2.
+    pub(crate) fn may_send(self, digits: usize, size2: usize) -> bool {
+        match self.form {
+            None => digits == 2 * size2,
+            Some(_) => may_send(digits),
+        }
     }
 
     /// `|E|`.
@@ -71,13 +94,22 @@ impl Own {
     }
 
     /// Whether the sizes are ones a session can have; for state that was saved.
-    pub(crate) fn is_sound(self) -> bool {
-        (1..=8).contains(&self.len) && (1..=8).contains(&self.size2)
+    pub(crate) fn is_sound(self, place: Extranonce) -> bool {
+        (1..=8).contains(&self.len)
+            && (1..=8).contains(&self.size2)
+            && self.form.is_some() == (place == Extranonce::ExtraData)
     }
 
     /// Appends `E` in hex.
     pub(crate) fn write_hex(self, out: &mut Vec<u8>) {
-        self.write_tail(out, self.len(), self.len());
+        match self.form {
+            None => self.write_tail(out, self.len(), self.len()),
+            Some(form) => {
+                for &byte in form.told(self.short_id).as_slice() {
+                    write_byte(out, byte);
+                }
+            }
+        }
     }
 
     /// Appends, in hex, `count` bytes of the number that are followed by `from − count` others.
@@ -94,7 +126,7 @@ impl Own {
     }
 
     fn is(self, theirs: &Theirs) -> bool {
-        let bytes = theirs.bytes.get(..theirs.len()).unwrap_or_default();
+        let bytes = theirs.bytes();
         self.len() == theirs.len()
             && (0..self.len()).rev().zip(bytes).all(|(place, byte)| self.byte(place) == *byte)
     }
@@ -153,9 +185,19 @@ impl Theirs {
         usize::from(self.len)
     }
 
-    /// Whether this is the id that we propose to pools for `short_id`.
-    pub(crate) fn is_proposal(&self, short_id: u32) -> bool {
-        self.bytes.get(..self.len()) == Some(&short_id.to_be_bytes()[..])
+    /// `P` itself.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len()).unwrap_or_default()
+    }
+
+    /// Whether this is what a pool says that has adopted the id which we propose for `own`.
+    pub(crate) fn is_proposal(&self, own: Own) -> bool {
+        match own.form {
+            None => self.bytes() == own.short_id.to_be_bytes(),
+            Some(_) => {
+                Form::ALL.iter().any(|form| form.told(own.short_id).as_slice() == self.bytes())
+            }
+        }
     }
 
     /// `b`.
@@ -170,7 +212,7 @@ impl Theirs {
 
     /// Appends `P` in hex.
     pub(crate) fn write_hex(&self, out: &mut Vec<u8>) {
-        for &byte in self.bytes.get(..self.len()).unwrap_or_default() {
+        for &byte in self.bytes() {
             write_byte(out, byte);
         }
     }
@@ -190,7 +232,7 @@ impl Theirs {
         if rungs.has(Rung::Announce) && *subscribed && can_change {
             return Ok(Rung::Announce);
         }
-        let can_return = sizes_for(self.size2, *quirks).is_some();
+        let can_return = own.form.is_none() && sizes_for(self.size2, *quirks).is_some();
         if rungs.has(Rung::Reconnect) && can_return && quirks.obeys_reconnect {
             return Ok(Rung::Reconnect);
         }
@@ -202,6 +244,10 @@ impl Theirs {
             (true, false) => "not asked for",
             (true, true) => "more than this miner can change",
         };
+        if let Some(form) = own.form {
+            let why = form.why_not(own.short_id, self);
+            return Err(format!("{why}; announce: {announce}"));
+        }
         let reconnect = match (can_return, rungs.has(Rung::Reconnect)) {
             (false, _) => "of no use, the miner needs more room",
             (true, false) => "not allowed, or tried in vain",
@@ -216,6 +262,9 @@ impl Theirs {
 
     /// How a miner with `own` is served without noticing, if there is room.
     pub(crate) fn fits(&self, own: Own) -> Option<Rung> {
+        if let Some(form) = own.form {
+            return form.is_met_by(own.short_id, self).then_some(Rung::Echo);
+        }
         if self.size2 == own.size2 && own.is(self) {
             return Some(Rung::Echo);
         }
@@ -224,12 +273,18 @@ impl Theirs {
 
     /// Whether a miner that asks for it can be told this extranonce in place of `own`.
     fn may_be_told(&self, own: Own, quirks: Quirks) -> bool {
-        let is_usual = (TOLD_LEAST.max(quirks.extranonce2_least)..=8).contains(&self.size2)
-            && quirks.extranonce2_size.is_none_or(|size| size == self.size2);
+        let (is_usual, is_same_size) = match own.form {
+            Some(form) => (form.can_use(self), form.can_use(self) && self.size2 == own.size2),
+            None => {
+                let least = TOLD_LEAST.max(quirks.extranonce2_least);
+                let is_only = quirks.extranonce2_size.is_none_or(|size| size == self.size2);
+                ((least..=8).contains(&self.size2) && is_only, self.size2 == own.size2)
+            }
+        };
         let can_change = match quirks.set_extranonce {
             SetExtranonce::Any => is_usual,
             SetExtranonce::Never => false,
-            SetExtranonce::SameSize => self.size2 == own.size2,
+            SetExtranonce::SameSize => is_same_size,
         };
         // NerdMiner, for one, aborts on an empty extranonce1.
         can_change && self.len > 0
@@ -243,12 +298,17 @@ impl Theirs {
         }
     }
 
-    /// Appends, in hex, what stands in front of the miner's extranonce2 in the pool's.
-    pub(crate) fn write_prefix(&self, own: Own, out: &mut Vec<u8>) {
+    /// Appends, in hex, the pool's extranonce2 for a miner's, which is in hex, too.
+    pub(crate) fn write_extranonce2(&self, own: Own, extranonce2: &[u8], out: &mut Vec<u8>) {
+        if let Some(form) = own.form {
+            out.extend_from_slice(form.for_pool(own.short_id, extranonce2));
+            return;
+        }
         if let Some(pad) = self.pad(own) {
             let count = own.len() + pad;
             own.write_tail(out, count, count);
         }
+        out.extend_from_slice(extranonce2);
     }
 
     /// Bytes of `pad`; `None` if nothing is folded because the pool uses the miner's own extranonce.
@@ -265,10 +325,7 @@ impl Theirs {
 pub(crate) fn sizes_for(room: u8, quirks: Quirks) -> Option<Sizes> {
     let sizes = match room {
         4.. => choose_sizes(Some(room), quirks),
-        _ => Sizes {
-            size1: 1,
-            size2: quirks.extranonce2_size.unwrap_or(room.saturating_sub(1)),
-        },
+        _ => Sizes { size1: 1, size2: quirks.extranonce2_size.unwrap_or(room.saturating_sub(1)) },
     };
     let is_enough = sizes.size2 >= quirks.extranonce2_least.max(1);
     (is_enough && sizes.size1 + sizes.size2 <= room).then_some(sizes)
@@ -290,7 +347,7 @@ pub(crate) fn choose_sizes(smallest: Option<u8>, quirks: Quirks) -> Sizes {
     sizes
 }
 
-fn hex_byte(pair: &[u8]) -> Option<u8> {
+pub(crate) fn hex_byte(pair: &[u8]) -> Option<u8> {
     let digit = |at: usize| char::from(*pair.get(at)?).to_digit(16);
     u8::try_from(digit(0)? << 4 | digit(1)?).ok()
 }
@@ -368,7 +425,7 @@ mod tests {
 
         assert_eq!(theirs.fits(own(4, 8)), Some(Rung::Echo));
         assert_eq!(hex(|out| theirs.write_insert(own(4, 8), out)), "");
-        assert_eq!(hex(|out| theirs.write_prefix(own(4, 8), out)), "");
+        assert_eq!(hex(|out| theirs.write_extranonce2(own(4, 8), b"0102", out)), "0102");
     }
 
     #[test]
@@ -377,7 +434,10 @@ mod tests {
 
         assert_eq!(theirs.fits(own(1, 3)), Some(Rung::Fold));
         assert_eq!(hex(|out| theirs.write_insert(own(1, 3), out)), "aabb00010203");
-        assert_eq!(hex(|out| theirs.write_prefix(own(1, 3), out)), "0001020304");
+        assert_eq!(
+            hex(|out| theirs.write_extranonce2(own(1, 3), b"ffeeff", out)),
+            "0001020304ffeeff"
+        );
         assert_eq!(hex(|out| own(1, 3).write_hex(out)), "04");
     }
 

@@ -215,14 +215,14 @@ impl BitcoinSession {
             }
         }
         let tag = self.new_tag();
-        let short_id = self.state.short_id;
+        let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return };
         leg.start_epoch(Epoch::new(tag, theirs, told));
         let asked = |ask: Ask| leg.outstanding.iter().any(|asked| asked.ask == ask);
         let needs_login = !leg.flags.authorized && !asked(Ask::Authorize);
         let Ok(terms) = PoolTerms::read(&leg.profile) else { return };
         if terms.detect {
-            leg.flags.echo = leg.flags.proposed && theirs.is_proposal(short_id);
+            leg.flags.echo = leg.flags.proposed && theirs.is_proposal(own);
         }
         if self.state.probe && terms.probe.user.is_none() {
             return self.finish_probe(leg_id, out);
@@ -424,14 +424,14 @@ impl BitcoinSession {
             None if self.state.probe => DEFAULT_MASK,
             None => 0,
         };
-        let short_id = self.state.short_id;
+        let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return };
         let Ok(terms) = PoolTerms::read(&leg.profile) else { return };
         // What a miner is granted says something about the pool only if it has asked for all.
         let is_answered = leg.outstanding.iter().all(|asked| asked.ask != Ask::Configure);
         let asked_all = asked & DEFAULT_MASK == DEFAULT_MASK;
         let mask = (asked_all && is_answered).then_some(leg.mask & DEFAULT_MASK);
-        let echo = leg.flags.proposed && theirs.is_proposal(short_id);
+        let echo = leg.flags.proposed && theirs.is_proposal(own);
         let pool = name_hash(&terms.pool);
         let all = self.state.learnt.iter().chain(&*self.terms.known);
         let before = all.filter(|known| known.pool == pool).map(|known| known.fact).next();

@@ -3,6 +3,8 @@
 
 use jsonrpc::{elements, is_json, string};
 
+use crate::extra_data::Later;
+
 /// The parameters of a `mining.notify`, as spans of its line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Notify<'a> {
@@ -32,6 +34,8 @@ pub(crate) struct Changes {
     pub(crate) force_clean: bool,
     /// Seconds to add to the time.
     pub(crate) later: u32,
+    /// The time is in `coinb1`, too.
+    pub(crate) time_in_coinbase1: bool,
 }
 
 impl<'a> Notify<'a> {
@@ -81,7 +85,14 @@ impl<'a> Notify<'a> {
             out.extend_from_slice(field);
             out.extend_from_slice(b"\",\"");
         }
-        out.extend_from_slice(self.coinbase1);
+        let later = self.seconds().filter(|_| changes.later > 0).map(|seconds| {
+            let coinbase1 = if changes.time_in_coinbase1 { self.coinbase1 } else { &[] };
+            Later::of(seconds, coinbase1, changes.later)
+        });
+        match later {
+            Some(later) => later.write_coinbase1(self.coinbase1, out),
+            None => out.extend_from_slice(self.coinbase1),
+        }
         insert(out);
         out.extend_from_slice(b"\",\"");
         out.extend_from_slice(self.coinbase2);
@@ -93,12 +104,9 @@ impl<'a> Notify<'a> {
             out.push(b'"');
         }
         out.extend_from_slice(b",\"");
-        match (changes.later, self.seconds()) {
-            (1.., Some(seconds)) => {
-                let later = seconds.saturating_add(changes.later);
-                out.extend_from_slice(format!("{later:08x}").as_bytes());
-            }
-            _ => out.extend_from_slice(self.time),
+        match later {
+            Some(later) => out.extend_from_slice(format!("{:08x}", later.field).as_bytes()),
+            None => out.extend_from_slice(self.time),
         }
         let clean = changes.force_clean || self.clean_jobs;
         out.extend_from_slice(if clean { b"\",true]}\n" } else { b"\",false]}\n" });
@@ -151,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_job_goes_down_with_its_tag_and_the_pools_extranonce() {
-        let changes = Changes { tag: Some(37), force_clean: false, later: 0 };
+        let changes =
+            Changes { tag: Some(37), force_clean: false, later: 0, time_in_coinbase1: false };
 
         assert_eq!(
             written(PARAMS, changes, "ff"),
@@ -162,14 +171,16 @@ mod tests {
 
     #[test]
     fn a_job_that_is_sent_again_is_clean_and_later() {
-        let changes = Changes { tag: Some(0), force_clean: true, later: 0x58 };
+        let changes =
+            Changes { tag: Some(0), force_clean: true, later: 0x58, time_in_coinbase1: false };
 
         assert!(written(PARAMS, changes, "").ends_with("\"5cb6de00\",true]}\n"));
     }
 
     #[test]
     fn a_job_without_the_clean_flag_is_clean() {
-        let changes = Changes { tag: Some(0), force_clean: false, later: 0 };
+        let changes =
+            Changes { tag: Some(0), force_clean: false, later: 0, time_in_coinbase1: false };
         for flag in ["", ",true", ",\"true\""] {
             let params =
                 format!(r#"["4","aa","01","02",[],"20000000","207fffff","5cb6dda8"{flag}]"#);

@@ -150,10 +150,12 @@ impl Epoch {
         }
     }
 
-    /// Appends, in hex, what stands in front of the miner's extranonce2 in the pool's.
-    pub(crate) fn write_prefix(&self, own: Own, out: &mut Vec<u8>) {
-        if !self.told {
-            self.theirs.write_prefix(own, out);
+    /// Appends, in hex, the pool's extranonce2 for a miner's, which is in hex, too.
+    pub(crate) fn write_extranonce2(&self, own: Own, extranonce2: &[u8], out: &mut Vec<u8>) {
+        if self.told {
+            out.extend_from_slice(extranonce2);
+        } else {
+            self.theirs.write_extranonce2(own, extranonce2, out);
         }
     }
 }

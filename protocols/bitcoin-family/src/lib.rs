@@ -11,13 +11,15 @@
 //!   names; `upstream` – what a pool may say; `handshake` – from a new connection to a leg that can
 //!   serve; `switching` – the cut, losses and refusals; `submits` – shares and their answers;
 //!   `adopt` – sessions that another program has relayed, and the way back
-//! * `leg` – what is known about one pool connection; `extranonce` – folding; `jobs` – job lines
+//! * `leg` – what is known about one pool connection; `extranonce` – folding; `extra_data` – where
+//!   nothing can be folded; `jobs` – job lines
 //! * `options`, `profile` – settings of listener and pool; `names` – worker names and templates;
 //!   `returning` – miners that are sent back and come again; `version_rolling` – BIP 310; `quirks` – what is known about miners; `raw` – bytes that are saved
 
 mod adopt;
 mod dialect;
 mod downstream;
+mod extra_data;
 mod extranonce;
 mod flavour;
 mod handshake;
@@ -37,4 +39,4 @@ mod upstream;
 mod version_rolling;
 
 pub use dialect::BitcoinDialect;
-pub use flavour::Flavour;
+pub use flavour::{Extranonce, Flavour};

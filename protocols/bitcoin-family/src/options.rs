@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use switcher_plugin::{ListenerView, ProfileError};
 
+use crate::extra_data::Wanted;
+use crate::flavour::{Extranonce, Flavour};
 use crate::profile::{Fact, PoolTerms, name_hash};
 use crate::quirks::{self, OwnRow};
 use crate::version_rolling::{DEFAULT_MASK, parse_mask};
@@ -21,6 +23,7 @@ pub(crate) struct Sizes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Options {
     extranonce: Option<Sizes>,
+    form: Wanted,
     version_mask: u32,
     quirks: Vec<OwnRow>,
 }
@@ -30,6 +33,8 @@ struct Options {
 pub(crate) struct ListenerTerms {
     /// Sizes fixed by the configuration.
     pub(crate) configured: Option<Sizes>,
+    /// What miners are told, if their extranonce is in the header.
+    pub(crate) form: Option<Wanted>,
     /// The extranonce2 size of all pools, if every one of them is an echo pool and they agree.
     pub(crate) echo_size: Option<u8>,
     /// A pool may be one that adopts our extranonce.
@@ -55,8 +60,8 @@ pub(crate) struct Known {
 
 impl ListenerTerms {
     /// Settings that do not read count as absent: they were refused when the program started.
-    pub(crate) fn of(view: &ListenerView) -> Self {
-        let options = Options::read(&view.options).unwrap_or_default();
+    pub(crate) fn of(view: &ListenerView, flavour: &Flavour) -> Self {
+        let options = Options::read(&view.options, flavour).unwrap_or_default();
         let mut version_mask = options.version_mask;
         let (mut smallest, mut echo_size, mut known) = (None, None, Vec::new());
         let (mut all_echo, mut may_echo) = (true, false);
@@ -82,6 +87,7 @@ impl ListenerTerms {
         }
         Self {
             configured: options.extranonce,
+            form: (flavour.extranonce == Extranonce::ExtraData).then_some(options.form),
             echo_size: echo_size.filter(|size| all_echo && (1..=8).contains(size)),
             may_echo,
             smallest,
@@ -97,29 +103,39 @@ impl ListenerTerms {
 /// # Errors
 ///
 /// A key is not known or its value is not one of those accepted.
-pub(crate) fn check(options: &Value) -> Result<(), ProfileError> {
-    Options::read(options).map(|_| ())
+pub(crate) fn check(options: &Value, flavour: &Flavour) -> Result<(), ProfileError> {
+    Options::read(options, flavour).map(|_| ())
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { extranonce: None, version_mask: DEFAULT_MASK, quirks: Vec::new() }
+        Self {
+            extranonce: None,
+            form: Wanted::ByAgent,
+            version_mask: DEFAULT_MASK,
+            quirks: Vec::new(),
+        }
     }
 }
 
 impl Options {
-    fn read(options: &Value) -> Result<Self, ProfileError> {
+    fn read(options: &Value, flavour: &Flavour) -> Result<Self, ProfileError> {
         let mut read = Self::default();
+        let (own_key, in_header) = match flavour.extranonce {
+            Extranonce::Coinbase => ("extranonce", false),
+            Extranonce::ExtraData => ("form", true),
+        };
         for (key, value) in object("options", options)?.into_iter().flatten() {
             match key.as_str() {
-                "extranonce" => read.extranonce = Some(sizes(value)?),
+                "extranonce" if !in_header => read.extranonce = Some(sizes(value)?),
+                "form" if in_header => read.form = Wanted::read(key, value)?,
                 "version_mask" => {
                     read.version_mask = value.as_str().and_then(parse_mask).ok_or_else(|| {
                         wrong(key, value, "8 hex digits, such as \"1fffe000\", are accepted")
                     })?;
                 }
                 "quirks" => read.quirks = quirks::read(value)?,
-                _ => return Err(unknown(key, "extranonce, quirks and version_mask")),
+                _ => return Err(unknown(key, &format!("{own_key}, quirks and version_mask"))),
             }
         }
         Ok(read)
@@ -177,6 +193,10 @@ mod tests {
 
     #[test]
     fn settings_are_read_and_mistakes_are_named() {
+        let in_coinbase =
+            Flavour { name: "btc", address_prefixes: &[], extranonce: Extranonce::Coinbase };
+        let in_header = Flavour { extranonce: Extranonce::ExtraData, ..in_coinbase };
+        let check = |options: &Value| check(options, &in_coinbase);
         assert!(check(&Value::Null).is_ok());
         assert!(check(&json!({"extranonce": {"size1": 2, "size2": 6}})).is_ok());
         for (options, key) in [
@@ -185,10 +205,16 @@ mod tests {
             (json!({"extranonce": {"size1": 1, "size2": 4, "size3": 4}}), "extranonce"),
             (json!({"version_mask": 1}), "version_mask"),
             (json!({"mask": "1fffe000"}), "mask"),
+            (json!({"form": "normal"}), "form"),
             (json!({"quirks": [{"agent": "x", "size": 1}]}), "quirks[0].size"),
             (json!([]), "options"),
         ] {
             assert_eq!(check(&options).unwrap_err().key, key);
         }
+        let check = |options: &Value| super::check(options, &in_header);
+        assert!(check(&json!({"form": "gominer", "version_mask": "00000000"})).is_ok());
+        assert_eq!(check(&json!({"form": "nicehash"})).unwrap_err().key, "form");
+        let unknown = check(&json!({"extranonce": {"size1": 2, "size2": 6}})).unwrap_err();
+        assert_eq!(unknown.accepted, "form, quirks and version_mask are known");
     }
 }

@@ -220,9 +220,15 @@ mod tests {
     use switcher_plugin::Coin;
 
     use super::*;
+    use crate::flavour::Extranonce;
 
-    const CASH: Flavour = Flavour { name: "bch", address_prefixes: &["bitcoincash:"] };
-    const PLAIN: Flavour = Flavour { name: "btc", address_prefixes: &[] };
+    const CASH: Flavour = Flavour {
+        name: "bch",
+        address_prefixes: &["bitcoincash:"],
+        extranonce: Extranonce::Coinbase,
+    };
+    const PLAIN: Flavour =
+        Flavour { name: "btc", address_prefixes: &[], extranonce: Extranonce::Coinbase };
 
     fn terms(flavour: &Flavour, user: Option<&str>, options: &Value) -> Result<PoolTerms, String> {
         let coin = Coin::new("btc");

@@ -16,6 +16,8 @@ pub(crate) struct Quirks {
     pub(crate) extranonce2_least: u8,
     /// The miner is known to obey `mining.set_version_mask` while it mines.
     pub(crate) obeys_version_mask: bool,
+    /// A Decred miner that puts its extranonce2 behind its extranonce1.
+    pub(crate) appends_extranonce2: bool,
     /// What `mining.set_extranonce` may do, if the miner asks for it.
     pub(crate) set_extranonce: SetExtranonce,
     /// The miner is known to come back to the same address on `client.reconnect` without
@@ -43,6 +45,7 @@ struct Facts {
     obeys_version_mask: Option<bool>,
     set_extranonce: Option<SetExtranonce>,
     obeys_reconnect: Option<bool>,
+    appends_extranonce2: Option<bool>,
 }
 
 const NONE: Facts = Facts {
@@ -51,6 +54,7 @@ const NONE: Facts = Facts {
     obeys_version_mask: None,
     set_extranonce: None,
     obeys_reconnect: None,
+    appends_extranonce2: None,
 };
 
 /// The miner comes back, and may be told any extranonce if it asks for that.
@@ -65,7 +69,8 @@ const NEVER: Facts =
 /// A word of an agent's name, in lower case, and what it implies. Later rows correct earlier ones.
 const ROWS: &[(&str, Facts)] = &[
     // NiceHash as a client spreads one connection over many miners and wants room for it.
-    ("nicehash/", Facts { extranonce2_least: Some(4), ..NONE }),
+    // For Decred it has a rule of its own (nicehash/Specifications, Decred_NiceHash.txt).
+    ("nicehash/", Facts { extranonce2_least: Some(4), appends_extranonce2: Some(true), ..NONE }),
     // BTCAgent has 4 bytes of its own and 4 of the miner in extranonce2, and no message that changes
     // them (btccom/btcagent).
     ("btccom-agent/", Facts { extranonce2_size: Some(8), ..NEVER }),
@@ -115,6 +120,7 @@ impl Quirks {
             all.obeys_version_mask = facts.obeys_version_mask.unwrap_or(all.obeys_version_mask);
             all.set_extranonce = facts.set_extranonce.unwrap_or(all.set_extranonce);
             all.obeys_reconnect = facts.obeys_reconnect.unwrap_or(all.obeys_reconnect);
+            all.appends_extranonce2 = facts.appends_extranonce2.unwrap_or(all.appends_extranonce2);
         }
         all
     }
@@ -128,6 +134,7 @@ impl Default for Quirks {
             obeys_version_mask: false,
             set_extranonce: SetExtranonce::SameSize,
             obeys_reconnect: false,
+            appends_extranonce2: false,
         }
     }
 }
@@ -172,9 +179,8 @@ fn own_row(place: &str, row: &Value) -> Result<OwnRow, ProfileError> {
             size.filter(|size| (1..=8).contains(size))
                 .ok_or_else(|| wrong(&place, value, "a number from 1 to 8 is accepted"))
         };
-        let flag = || {
-            value.as_bool().ok_or_else(|| wrong(&place, value, "true and false are accepted"))
-        };
+        let flag =
+            || value.as_bool().ok_or_else(|| wrong(&place, value, "true and false are accepted"));
         match key.as_str() {
             "agent" => {}
             "extranonce2_size" => facts.extranonce2_size = Some(size()?),

@@ -28,6 +28,10 @@ pub(crate) struct Recalling {
 impl BitcoinSession {
     /// Asks what is remembered of a miner that subscribes. False if nothing can be.
     pub(crate) fn recall(&mut self, id: &[u8], params: &[u8], out: &mut Outbox) -> bool {
+        if self.terms.form.is_some() {
+            // Notes are of sizes, and its own are always the same.
+            return false;
+        }
         let session = elements(params).nth(1).and_then(text);
         let is_ours = |id: &str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
         let by_id = session.filter(|id| is_ours(id)).map(|id| id_key(&id));
@@ -86,6 +90,7 @@ impl BitcoinSession {
         let fits = self.state.own.is_some_and(|own| usize::from(room) >= own.len() + own.size2());
         if let Some(sizes) = sizes_for(room, self.quirks())
             && is_free
+            && self.terms.form.is_none()
             && !fits
             && self.state.login != Login::Done
         {

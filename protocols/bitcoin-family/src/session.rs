@@ -15,6 +15,7 @@ use switcher_plugin::{
 
 use crate::dialect::OLD_STATE_VERSION;
 use crate::extranonce::{Means, Own, Theirs, choose_sizes};
+use crate::flavour::Flavour;
 use crate::jobs::TAGS;
 use crate::leg::Leg;
 use crate::login::{Login, Worker};
@@ -131,7 +132,7 @@ impl State {
 }
 
 impl BitcoinSession {
-    pub(crate) fn open(seat: Seat<'_>) -> Self {
+    pub(crate) fn open(seat: Seat<'_>, flavour: &Flavour) -> Self {
         let session = seat.session();
         let state = State {
             probe: matches!(seat, Seat::Probe(_)),
@@ -156,14 +157,19 @@ impl BitcoinSession {
             next_tag: 0,
             learnt: Vec::new(),
         };
-        Self { state, terms: ListenerTerms::of(session.listener), peer: session.peer }
+        let terms = ListenerTerms::of(session.listener, flavour);
+        Self { state, terms, peer: session.peer }
     }
 
-    pub(crate) fn resume(seat: Seat<'_>, saved: &str) -> Result<Self, ResumeError> {
+    pub(crate) fn resume(
+        seat: Seat<'_>,
+        saved: &str,
+        flavour: &Flavour,
+    ) -> Result<Self, ResumeError> {
         let damaged = |why: String| ResumeError::Damaged(why);
         let state: State =
             serde_json::from_str(saved).map_err(|error| damaged(error.to_string()))?;
-        let is_sound = state.own.is_none_or(Own::is_sound)
+        let is_sound = state.own.is_none_or(|own| own.is_sound(flavour.extranonce))
             && state.next_tag < TAGS
             && state.told.iter().all(|told| told.is_sound())
             && state.legs.iter().all(Leg::is_sound)
@@ -172,15 +178,18 @@ impl BitcoinSession {
             return Err(damaged("a size is out of its range".to_owned()));
         }
         let session = seat.session();
-        Ok(Self { state, terms: ListenerTerms::of(session.listener), peer: session.peer })
+        let terms = ListenerTerms::of(session.listener, flavour);
+        Ok(Self { state, terms, peer: session.peer })
     }
 
     /// The extranonce told to the miner, which is chosen when it is first needed.
     pub(crate) fn own(&mut self) -> Own {
-        let (terms, short_id, agent) =
-            (&self.terms, self.state.short_id, self.state.agent.name());
+        let (terms, short_id, agent) = (&self.terms, self.state.short_id, self.state.agent.name());
         *self.state.own.get_or_insert_with(|| {
             let quirks = Quirks::of(agent, &terms.quirks);
+            if let Some(form) = terms.form {
+                return Own::in_header(short_id, form.for_miner(quirks));
+            }
             let sizes = match (terms.configured, terms.echo_size) {
                 (Some(sizes), _) => sizes,
                 (None, Some(size2)) => {

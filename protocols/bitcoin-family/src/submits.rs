@@ -61,8 +61,8 @@ impl BitcoinSession {
             };
         }
         let own = self.own();
-        let share = Share::read(params)
-            .filter(|share| share.extranonce2.iter().all(u8::is_ascii_hexdigit));
+        let share =
+            Share::read(params).filter(|share| share.extranonce2.iter().all(u8::is_ascii_hexdigit));
         let Some(share) = share else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);
@@ -79,7 +79,7 @@ impl BitcoinSession {
             });
             return Ok(());
         }
-        if share.extranonce2.len() != 2 * epoch.miners_size2(own) {
+        if !own.may_send(share.extranonce2.len(), epoch.miners_size2(own)) {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);
         }
@@ -100,8 +100,7 @@ impl BitcoinSession {
             arena.push(b',');
             write_string(arena, job_id);
             arena.extend_from_slice(b",\"");
-            epoch.write_prefix(own, arena);
-            arena.extend_from_slice(share.extranonce2);
+            epoch.write_extranonce2(own, share.extranonce2, arena);
             arena.push(b'"');
             for field in share.rest.iter().flatten() {
                 arena.extend_from_slice(b",\"");

@@ -99,7 +99,12 @@ impl BitcoinSession {
             && let Ok(message) = scan(&line)
             && let Some(notify) = Notify::read(message.params.unwrap_or_default())
         {
-            let changes = Changes { tag, force_clean: is_later, later };
+            let changes = Changes {
+                tag,
+                force_clean: is_later,
+                later,
+                time_in_coinbase1: own.has_time_in_coinbase1(),
+            };
             out.send_with(Side::Downstream, |arena| {
                 notify.write(changes, |arena| epoch.write_insert(own, arena), arena);
             });

@@ -208,7 +208,8 @@ impl BitcoinSession {
                 let tag = leg.tag();
                 leg.job_sent_later = Some(0);
                 self.push_extranonce(epoch.told.then_some(epoch.theirs), out);
-                let changes = Changes { tag, force_clean: false, later: 0 };
+                let changes =
+                    Changes { tag, force_clean: false, later: 0, time_in_coinbase1: false };
                 out.send_with(Side::Downstream, |arena| {
                     notify.write(changes, |arena| epoch.write_insert(own, arena), arena);
                 });

@@ -1,9 +1,13 @@
 //! Golden conversations, and what holds for every dialect.
 
-use bitcoin_family::{BitcoinDialect, Flavour};
+use bitcoin_family::{BitcoinDialect, Extranonce, Flavour};
 use switcher_plugin::testing;
 
-const BTC: BitcoinDialect = BitcoinDialect::new(&Flavour { name: "btc", address_prefixes: &[] });
+const BTC: BitcoinDialect = BitcoinDialect::new(&Flavour {
+    name: "btc",
+    address_prefixes: &[],
+    extranonce: Extranonce::Coinbase,
+});
 
 #[test]
 fn conversations_go_as_written() {

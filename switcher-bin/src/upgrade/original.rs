@@ -60,8 +60,11 @@ pub(super) fn leave(
         let returned = hand_back(&setup(config, crate::plugins::BUILT_IN)?, state)?;
         file.write_all(&runtime(&returned, state)?)?;
         let socket = |at: usize| state.sockets.get(at);
-        let sockets: Vec<&OwnedFd> =
-            returned.iter().flat_map(|one| [socket(one.miner), socket(one.pool)]).flatten().collect();
+        let sockets: Vec<&OwnedFd> = returned
+            .iter()
+            .flat_map(|one| [socket(one.miner), socket(one.pool)])
+            .flatten()
+            .collect();
         info!(sessions = returned.len(), "handing back to {NAME}");
         log.flush(LOG_PATIENCE);
         let program = Program { arguments, ..program.clone() };

@@ -97,9 +97,8 @@ impl World {
     async fn go_back(&self) {
         place_original(&self.program);
         let pid = self.child.id().to_string();
-        let command = move || {
-            Command::new(BINARY).args(["rollback-to-go", "--pid", &pid]).output().unwrap()
-        };
+        let command =
+            move || Command::new(BINARY).args(["rollback-to-go", "--pid", &pid]).output().unwrap();
         let said = tokio::task::spawn_blocking(command).await.unwrap();
         assert_eq!(said.status.code(), Some(0), "{said:?}");
         self.original_serves(self.log.count("Now Upgradable").max(1)).await;

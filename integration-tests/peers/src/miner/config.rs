@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::handshake::Handshake;
+use crate::chain::Chain;
+use crate::decred::Form;
 
 /// How lines get onto the wire.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,6 +34,8 @@ pub struct MinerConfig {
     pub worker: String,
     /// Second parameter of authorize.
     pub password: String,
+    /// Whose headers it builds.
+    pub chain: Chain,
     /// The order in which it introduces itself, and how it numbers its requests.
     pub handshake: Handshake,
     /// Time between two shares; `None` for a miner that only submits on demand.
@@ -66,6 +70,7 @@ impl MinerConfig {
         Self {
             worker: worker.into(),
             password: "x".into(),
+            chain: Chain::default(),
             handshake: Handshake::cgminer(),
             share_interval: Some(Duration::from_millis(20)),
             share_limit: None,
@@ -80,6 +85,15 @@ impl MinerConfig {
             session: None,
             lines_kept: 2_000,
         }
+    }
+
+    /// A Decred miner of this form that introduces itself as its software does.
+    pub fn decred(worker: impl Into<String>, form: Form) -> Self {
+        let handshake = match form {
+            Form::Template => Handshake::cpuminer_multi(),
+            Form::Appended | Form::AppendedWhole => Handshake::antminer_dr3(),
+        };
+        Self { chain: Chain::Decred(form), ..Self::new(worker).handshake(handshake) }
     }
 
     /// Sets the password.

@@ -1,9 +1,8 @@
 //! The search for a share: real hashing, bounded in each turn.
 
-use sha2::{Digest, Sha256};
-
 use super::session::Job;
-use crate::header::{Hash, Target, rolled_version};
+use crate::chain::Chain;
+use crate::header::{Target, rolled_version};
 use crate::notify::Choice;
 
 /// Which shares are looked for.
@@ -36,6 +35,7 @@ impl Digger {
     /// Tries up to `hashes` nonces on `job`. Each call uses the next extranonce2, as real miners do.
     pub(super) fn dig(
         &mut self,
+        chain: Chain,
         job: &Job,
         mask: Option<u32>,
         aim: Aim,
@@ -44,35 +44,30 @@ impl Digger {
         self.extranonce2 += 1;
         let counter = self.extranonce2.to_le_bytes();
         let extranonce2: Vec<u8> =
-            counter.into_iter().chain([0; 8]).take(job.extranonce2_size).collect();
+            counter.into_iter().chain([0; 8]).take(chain.rolled(job.extranonce2_size)).collect();
         // A mask of zero switches the sixth parameter off in cgminer.
         let bits = mask.filter(|&mask| mask != 0).map(|mask| {
             u32::from_le_bytes([0, counter[0], counter[1], counter[0]]).rotate_left(5) & mask
         });
         let notify = &job.notify;
         let version = rolled_version(notify.version, mask.unwrap_or(0), bits.unwrap_or(0));
-        let header = notify.header(&Choice {
+        let ntime = chain.time_of(notify).ok()?;
+        let choice = Choice {
             extranonce1: &job.extranonce1,
             extranonce2: &extranonce2,
             version,
-            ntime: notify.ntime,
+            ntime,
             nonce: 0,
-        });
-        let midstate = Sha256::new_with_prefix(&header[..64]);
+        };
+        let mut search = chain.search(notify, &choice);
         let target = Target::of_difficulty(job.difficulty);
         for _ in 0..hashes {
             self.nonce = self.nonce.wrapping_add(1);
-            let first = midstate
-                .clone()
-                .chain_update(&header[64..76])
-                .chain_update(self.nonce.to_le_bytes())
-                .finalize();
-            let hash: Hash = Sha256::digest(first).into();
-            if target.is_met_by(&hash) == (aim == Aim::Hit) {
+            if target.is_met_by(&search.hash(self.nonce)) == (aim == Aim::Hit) {
                 return Some(Found {
                     job_id: notify.job_id.clone(),
-                    extranonce2,
-                    ntime: notify.ntime,
+                    extranonce2: chain.submitted(&job.extranonce1, &extranonce2),
+                    ntime,
                     nonce: self.nonce,
                     bits,
                 });
@@ -109,8 +104,9 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
 
         for _ in 0..50 {
-            let found =
-                digger.dig(&job, Some(mask), Aim::Hit, 100_000).expect("about 43 are needed");
+            let found = digger
+                .dig(Chain::Bitcoin, &job, Some(mask), Aim::Hit, 100_000)
+                .expect("about 43 are needed");
             let hash = job.notify.hash(&Choice {
                 extranonce1: &job.extranonce1,
                 extranonce2: &found.extranonce2,
@@ -125,6 +121,6 @@ mod tests {
 
     #[test]
     fn a_turn_is_bounded() {
-        assert_eq!(Digger::default().dig(&job(1e9), None, Aim::Hit, 10), None);
+        assert_eq!(Digger::default().dig(Chain::Bitcoin, &job(1e9), None, Aim::Hit, 10), None);
     }
 }

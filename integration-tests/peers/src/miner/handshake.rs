@@ -174,6 +174,18 @@ impl Handshake {
         Self { submit_id: Some(4), ..Self::new("cpuminer/2.5.1", steps) }
     }
 
+    /// cpuminer-multi: ids 1 and 2, extranonce subscription behind them, then 4 for every submit.
+    pub fn cpuminer_multi() -> Self {
+        let steps =
+            vec![subscribe(), Step::Await, authorize(), extranonce_subscribe(), Step::Await];
+        Self { submit_id: Some(4), ..Self::new("cpuminer-multi/1.3.7", steps) }
+    }
+
+    /// Antminer DR3 and DR5 for Decred: cgminer that has no version to roll.
+    pub fn antminer_dr3() -> Self {
+        Self { agent: "cgminer/4.9.0".into(), ..Self::cgminer_without_rolling() }
+    }
+
     /// cpuminer-opt: a suggestion that is a string, extranonce subscription after authorize.
     pub fn cpuminer_opt() -> Self {
         let steps = vec![
@@ -263,6 +275,7 @@ impl Handshake {
             Self::cgminer(),
             Self::cgminer_without_rolling(),
             Self::cpuminer(),
+            Self::cpuminer_multi(),
             Self::cpuminer_opt(),
             Self::luxos(),
             Self::nerdminer(),

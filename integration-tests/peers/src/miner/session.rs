@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::record::{Book, Outcome, Rejection};
+use crate::chain::Chain;
 use crate::lines::values_on;
 use crate::notify::{Notify, bytes_of, word_of};
 
@@ -53,12 +54,19 @@ pub(super) struct Session {
     pub(super) stale: Option<Job>,
     pub(super) wants_to_leave: bool,
     port: u16,
+    chain: Chain,
 }
 
 impl Session {
-    pub(super) fn new(book: Book, needs_error_member: bool, pongs_with_method: bool) -> Self {
+    pub(super) fn new(
+        book: Book,
+        chain: Chain,
+        needs_error_member: bool,
+        pongs_with_method: bool,
+    ) -> Self {
         Self {
             book,
+            chain,
             needs_error_member,
             pongs_with_method,
             pending: HashMap::new(),
@@ -77,7 +85,8 @@ impl Session {
 
     /// Starts a new connection: all that belonged to the last one is forgotten.
     pub(super) fn connected(&mut self, local: std::net::SocketAddr, port: u16) {
-        let fresh = Self::new(Book::new(0), self.needs_error_member, self.pongs_with_method);
+        let (needs_error_member, pongs) = (self.needs_error_member, self.pongs_with_method);
+        let fresh = Self::new(Book::new(0), self.chain, needs_error_member, pongs);
         let book = std::mem::replace(&mut self.book, Book::new(0));
         *self = Self { book, port, ..fresh };
         let report = &mut self.book.report;
@@ -202,6 +211,7 @@ impl Session {
 
     fn job(&mut self, params: &[Value]) -> Result<(), String> {
         let notify = Notify::of_params(params)?;
+        self.chain.time_of(&notify)?;
         let report = &mut self.book.report;
         report.jobs += 1;
         report.clean_jobs += u64::from(notify.clean_jobs);

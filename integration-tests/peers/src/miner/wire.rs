@@ -262,7 +262,9 @@ impl Worker {
         if self.config.difficulty_at_once {
             job.difficulty = told.unwrap_or(job.difficulty);
         }
-        let Some(found) = self.digger.dig(&job, mask, Aim::Hit, self.config.hashes_per_turn) else {
+        let Some(found) =
+            self.digger.dig(self.config.chain, &job, mask, Aim::Hit, self.config.hashes_per_turn)
+        else {
             // The next turn goes on at once: an interval is kept between shares, not turns.
             connection.due = tokio::time::Instant::now();
             return Ok(());
@@ -379,7 +381,9 @@ impl Worker {
     async fn dig_long(&mut self, job: &Job, mask: Option<u32>, kind: &ShareKind) -> Option<Found> {
         let aim = if *kind == ShareKind::LowDifficulty { Aim::Miss } else { Aim::Hit };
         for _ in 0..TURNS_ON_DEMAND {
-            if let found @ Some(_) = self.digger.dig(job, mask, aim, self.config.hashes_per_turn) {
+            if let found @ Some(_) =
+                self.digger.dig(self.config.chain, job, mask, aim, self.config.hashes_per_turn)
+            {
                 return found;
             }
             tokio::task::yield_now().await;

@@ -5,6 +5,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::chain::Chain;
+use crate::decred::Form;
+
 /// A bad habit of a pool. Several may be combined.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
@@ -107,6 +110,8 @@ pub enum Names {
 pub struct PoolConfig {
     /// Shown in complaints.
     pub name: String,
+    /// Whose headers it judges.
+    pub chain: Chain,
     /// Where extranonce1 comes from.
     pub extranonce1: Extranonce1,
     /// Bytes of extranonce2, 0 to 16.
@@ -149,6 +154,7 @@ impl Default for PoolConfig {
     fn default() -> Self {
         Self {
             name: "pool".into(),
+            chain: Chain::default(),
             extranonce1: Extranonce1::Own(4),
             extranonce2_size: 8,
             difficulties: vec![1e-9],
@@ -185,6 +191,21 @@ impl PoolConfig {
             configure: Configure::WithMaskPush,
             checks_names: false,
             extranonce_subscribe: None,
+            ..Self::default()
+        }
+    }
+
+    /// The same for Decred.
+    pub fn decred_sserver(form: Form) -> Self {
+        Self { chain: Chain::Decred(form), ..Self::sserver() }
+    }
+
+    /// A pool like dcrpool: extranonces of its own, 4 bytes each, and no changing them.
+    pub fn dcrpool() -> Self {
+        Self {
+            chain: Chain::Decred(Form::Appended),
+            extranonce2_size: 4,
+            extranonce_subscribe: Some(false),
             ..Self::default()
         }
     }

@@ -194,7 +194,7 @@ impl Talk<'_> {
             Extranonce1::Own(size) => Some(self.state.fresh_extranonce1(size)),
             Extranonce1::Echo => {
                 let id = params.get(1).and_then(Value::as_str)?;
-                hex::decode(id).ok().filter(|bytes| bytes.len() == 4)
+                Some(self.state.config.chain.adopted(hex::decode(id).ok()?.try_into().ok()?))
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::chain::Chain;
 use crate::header::Hash;
 use crate::notify::Notify;
 
@@ -30,29 +31,52 @@ impl JobMaker {
         self.counter = 0;
     }
 
-    /// The next job, with `branches` merkle branches.
-    pub(super) fn make(&mut self, branches: usize, clean_jobs: bool) -> Notify {
+    /// The next job, with `branches` merkle branches if the chain has any.
+    pub(super) fn make(&mut self, chain: Chain, branches: usize, clean_jobs: bool) -> Notify {
         self.counter += 1;
         self.made += 1;
         let mut random = Random(self.seed | self.made);
-        // 41 bytes up to the script, 42 of script with height and pool's mark before extranonce1.
-        let mut coinb1 = hex_prefix();
-        coinb1.extend(random.bytes(42));
-        // Two outputs and the witness commitment's, without and with some more payees.
-        let payees = usize::try_from(random.next() % 4).unwrap_or(0);
-        let coinb2 = random.bytes(89 + 34 * payees);
+        let ntime = 0x6750_0000 + u32::try_from(self.made & 0xffff).unwrap_or(0);
+        let (coinb1, coinb2) = match chain {
+            Chain::Bitcoin => coinbase(&mut random),
+            Chain::Decred(_) => header_parts(&mut random, ntime),
+        };
+        let (version, branches) = match chain {
+            Chain::Bitcoin => (0x2000_0000, branches),
+            // Its bytes as they stand in the header.
+            Chain::Decred(_) => (0x0500_0000, 0),
+        };
         Notify {
             job_id: format!("{:x}", self.counter),
             prevhash: random.hash(),
             coinb1,
             coinb2,
             branches: (0..branches).map(|_| random.hash()).collect(),
-            version: 0x2000_0000,
+            version,
             nbits: 0x1703_4219,
-            ntime: 0x6750_0000 + u32::try_from(self.made & 0xffff).unwrap_or(0),
+            ntime,
             clean_jobs,
         }
     }
+}
+
+/// The halves of a coinbase.
+fn coinbase(random: &mut Random) -> (Vec<u8>, Vec<u8>) {
+    // 41 bytes up to the script, 42 of script with height and pool's mark before extranonce1.
+    let mut coinb1 = hex_prefix();
+    coinb1.extend(random.bytes(42));
+    // Two outputs and the witness commitment's, without and with some more payees.
+    let payees = usize::try_from(random.next() % 4).unwrap_or(0);
+    (coinb1, random.bytes(89 + 34 * payees))
+}
+
+/// Decred's: what stands between previous block and `ExtraData`, as sserver has it with 4 bytes more,
+/// and the stake version.
+fn header_parts(random: &mut Random, ntime: u32) -> (Vec<u8>, Vec<u8>) {
+    let mut coinb1 = random.bytes(100);
+    coinb1.extend(ntime.to_le_bytes());
+    coinb1.extend([0; 8]);
+    (coinb1, vec![5, 0, 0, 0])
 }
 
 /// Version, input count and the null outpoint every coinbase starts with.
@@ -95,7 +119,7 @@ mod tests {
     fn two_pools_use_the_same_ids_for_different_jobs() {
         let (mut one, mut other) = (JobMaker::new(), JobMaker::new());
 
-        let (a, b) = (one.make(3, true), other.make(3, true));
+        let (a, b) = (one.make(Chain::Bitcoin, 3, true), other.make(Chain::Bitcoin, 3, true));
 
         assert_eq!((a.job_id.as_str(), b.job_id.as_str()), ("1", "1"));
         assert_ne!(a.prevhash, b.prevhash);
@@ -105,9 +129,9 @@ mod tests {
     #[test]
     fn a_restarted_pool_repeats_its_ids_but_not_its_jobs() {
         let mut maker = JobMaker::new();
-        let before = maker.make(0, true);
+        let before = maker.make(Chain::Bitcoin, 0, true);
         maker.restart();
-        let after = maker.make(0, true);
+        let after = maker.make(Chain::Bitcoin, 0, true);
         assert_eq!(before.job_id, after.job_id);
         assert_ne!(before.coinb1, after.coinb1);
     }

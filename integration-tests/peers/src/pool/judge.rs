@@ -63,23 +63,22 @@ pub(super) fn judge(
     let name = name_of(config, connection, name)?;
     let issued = job_of(connection, job)?;
     let extranonce2 = bytes_of(extranonce2).map_err(|why| breach(20, why))?;
-    if extranonce2.len() != issued.extranonce2_size {
-        let (got, want) = (extranonce2.len(), issued.extranonce2_size);
-        return Err(breach(20, format!("extranonce2 has {got} bytes instead of {want}")));
-    }
+    let (extranonce1, size) = (&issued.extranonce1, issued.extranonce2_size);
+    let extranonce2 = config.chain.taken(extranonce1, size, &extranonce2);
+    let extranonce2 = extranonce2.map_err(|why| breach(20, why))?;
     let notify = &issued.work.notify;
     let ntime = word_of(ntime).map_err(|why| breach(20, why))?;
     if !(notify.ntime..=notify.ntime.saturating_add(config.ntime_window)).contains(&ntime) {
         return Err(honest(20, format!("time {ntime:08x} is outside the window")));
     }
     let choice = Choice {
-        extranonce1: &issued.extranonce1,
+        extranonce1,
         extranonce2: &extranonce2,
         version: version_of(connection, notify.version, bits)?,
         ntime,
         nonce: word_of(nonce).map_err(|why| breach(20, why))?,
     };
-    let hash = notify.hash(&choice);
+    let hash = config.chain.hash(notify, &choice);
     if !Target::of_difficulty(issued.difficulty).is_met_by(&hash) {
         return Err(honest(23, format!("hash misses difficulty {}", issued.difficulty)));
     }

@@ -254,7 +254,7 @@ impl State {
         let branches = in_turn(&self.config.branch_counts, self.serial).copied().unwrap_or(1);
         let difficulty = in_turn(&self.config.difficulties, self.serial).copied().unwrap_or(1.0);
         self.serial += 1;
-        let notify = self.maker.make(branches, clean_jobs);
+        let notify = self.maker.make(self.config.chain, branches, clean_jobs);
         let work = Arc::new(Work { serial: self.serial, notify, difficulty });
         self.current = Some(Arc::clone(&work));
         work

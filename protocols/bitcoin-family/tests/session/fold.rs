@@ -1,6 +1,6 @@
 //! Folding proven through the whole dialect: what the miner hashes is what the pool hashes.
 
-use bitcoin_family::{BitcoinDialect, Flavour};
+use bitcoin_family::{BitcoinDialect, Extranonce, Flavour};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -9,7 +9,8 @@ use switcher_plugin::{
     SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
 };
 
-const FLAVOUR: Flavour = Flavour { name: "btc", address_prefixes: &[] };
+const FLAVOUR: Flavour =
+    Flavour { name: "btc", address_prefixes: &[], extranonce: Extranonce::Coinbase };
 const LEG: LegId = LegId(1);
 
 /// One way of dealing with an extranonce of a pool: its own sizes and ours.

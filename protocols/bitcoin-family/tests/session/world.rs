@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use bitcoin_family::{BitcoinDialect, Flavour};
+use bitcoin_family::{BitcoinDialect, Extranonce, Flavour};
 use serde_json::{Value, json};
 use switcher_plugin::{
     Action, Coin, Cut, DialectSession, Fault, Input, LegId, ListenerView, Millis, Outbox, PoolView,
-    Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
+    Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect,
+    UpstreamSettings,
 };
 
-const FLAVOUR: Flavour = Flavour { name: "btc", address_prefixes: &["bitcoincash:"] };
+const FLAVOUR: Flavour =
+    Flavour { name: "btc", address_prefixes: &["bitcoincash:"], extranonce: Extranonce::Coinbase };
 
 /// The dialect under test.
 pub(crate) const DIALECT: BitcoinDialect = BitcoinDialect::new(&FLAVOUR);

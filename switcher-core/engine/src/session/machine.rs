@@ -20,8 +20,8 @@ use switcher_plugin::{
 };
 
 pub use legs::{Leg, Role};
-pub use saved::{SavedLeg, SavedMachine};
 pub(crate) use saved::Foundling;
+pub use saved::{SavedLeg, SavedMachine};
 pub use send_back::{Note, SentBack};
 
 use crate::board::Standing;
