@@ -56,6 +56,10 @@ impl BitcoinSession {
     ) -> Result<(), Fault> {
         let params = message.params.unwrap_or_default();
         match method {
+            "mining.submit" if self.state.btcagent.is_some() => {
+                Self::disregard(out, Side::Downstream, FaultKind::Unexpected);
+                self.deny(id, 20, "Not supported", out)
+            }
             "mining.submit" => self.submit(id, params, out),
             "mining.authorize" => self.authorize(id, message, out),
             "mining.subscribe" => self.subscribe(id, params, out),
@@ -74,7 +78,7 @@ impl BitcoinSession {
             "mining.ping" => self.grant(id, b"\"pong\"", out),
             // AxeOS answers a ping so.
             "pong" | "mining.pong" => Ok(()),
-            "agent.get_capabilities" => self.grant(id, b"{\"capabilities\":[]}", out),
+            "agent.get_capabilities" => self.capabilities(id, params, out),
             "mining.get_transactions" => self.deny(id, 20, "Not supported", out),
             // BIP 310 is its successor because it has no answer; it is always sent without an id.
             "mining.capabilities" if id.is_empty() => Ok(()),
@@ -97,6 +101,7 @@ impl BitcoinSession {
                 None => Agent::Silent,
             };
         }
+        self.recognise_agent(params);
         let own = self.own();
         let session_id = self.state.session_id();
         let mut result = Vec::with_capacity(160);
@@ -112,6 +117,7 @@ impl BitcoinSession {
         self.grant(id, &result, out)?;
 
         let is_first = !std::mem::replace(&mut self.state.subscribed, true);
+        self.greet_agent(out)?;
         if let (true, Some(active)) = (is_first, self.state.active) {
             // It has logged in before it subscribed, and its leg has work for it already.
             self.push_work(active, false, out);
@@ -136,7 +142,8 @@ impl BitcoinSession {
         }
         let mut result = Vec::new();
         configure.write_result(told, &mut result);
-        self.grant(id, &result, out)
+        self.grant(id, &result, out)?;
+        self.greet_agent(out)
     }
 
     /// `mining.suggest_difficulty` and `mining.suggest_target`: for the pool of now and all later.

@@ -214,7 +214,7 @@ pub(crate) fn choose_sizes(smallest: Option<u8>, quirks: Quirks) -> Sizes {
         5..=7 => Sizes { size1: room - 4, size2: 4 },
         _ => Sizes { size1: 1, size2: 3 },
     };
-    sizes.size2 = quirks.extranonce2_size.unwrap_or(sizes.size2).max(quirks.extranonce2_least);
+    sizes.size2 = sizes.size2.max(quirks.extranonce2_least);
     sizes
 }
 

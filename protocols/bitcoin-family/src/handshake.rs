@@ -22,6 +22,9 @@ use crate::session::{Agent, BitcoinSession};
 use crate::submits::{is_positive, plain_answer};
 use crate::version_rolling::{DEFAULT_MASK, write_mask};
 
+/// What is not waited for with a deadline of ours.
+const NEVER: Millis = Millis(u64::MAX);
+
 /// How long something is waited for that a pool may leave out.
 const PATIENCE_MS: u64 = 2_000;
 
@@ -41,6 +44,11 @@ impl BitcoinSession {
         };
         if self.state.workers.is_empty() && !self.state.probe {
             return self.refuse_leg(id, Retry::Later, "the miner has not logged in", out);
+        }
+        if self.state.btcagent.is_some() && !terms.echo && !terms.detect {
+            let why = "an agent's frames are understood by sserver only, and the pool is not \
+                       configured as one (extranonce = \"echo\" or \"detect\")";
+            return self.refuse_leg(id, Retry::Permanent, why, out);
         }
         let is_echo = terms.echo || (terms.detect && self.has_adopted(&terms));
         let mut leg = Leg::new(id, profile.clone(), is_echo);
@@ -199,7 +207,7 @@ impl BitcoinSession {
         };
         if !self.state.probe {
             let own = self.own();
-            if let Err(why) = theirs.rung(own) {
+            if let Err(why) = self.rung_at(&theirs, own) {
                 // Its sizes are worth knowing even so: later sessions may leave room.
                 self.learn(leg_id, &theirs, out);
                 return self.refuse_leg(leg_id, Retry::Permanent, &why, out);
@@ -255,6 +263,7 @@ impl BitcoinSession {
             leg.rare().welcome = Some(Welcome { result, error });
         }
         self.send_suggestion(leg_id, out);
+        self.enrol(leg_id, out);
         let accepted: Vec<usize> = self
             .state
             .workers
@@ -322,7 +331,7 @@ impl BitcoinSession {
         if !is_first && leg.job.is_none() {
             return;
         }
-        if !is_first && waits_until(leg).is_some_and(|time| now < time) {
+        if self.waits_until(leg_id).is_some_and(|time| now < time) {
             return self.wake_when_needed(now, out);
         }
         self.announce(leg_id, rung, out);
@@ -373,10 +382,22 @@ impl BitcoinSession {
         }
     }
 
+    /// Until when a leg waits for something that may never come, if it lacks something. One that is to
+    /// follow another: a difficulty, the answer to configure (`ViaBTC` has none for some), and answers
+    /// for workers behind the first (ckpool has none).
+    fn waits_until(&self, leg: LegId) -> Option<Millis> {
+        let leg = self.state.legs.iter().find(|other| other.id == leg)?;
+        let lacks =
+            leg.difficulty_in_force().is_none() || (!leg.flags.served && leg.lacks_answers());
+        let follows = (lacks && self.state.cut_once).then(|| leg.patient_since.plus(PATIENCE_MS));
+        follows.max(self.agent_waits_until(leg))
+    }
+
     /// Asks to be woken when the first leg has waited long enough.
     fn wake_when_needed(&self, now: Millis, out: &mut Outbox) {
         let waiting = self.state.legs.iter().filter(|leg| !leg.flags.announced);
-        if let Some(time) = waiting.filter_map(waits_until).filter(|time| *time > now).min() {
+        let times = waiting.filter_map(|leg| self.waits_until(leg.id));
+        if let Some(time) = times.filter(|time| *time > now && *time < NEVER).min() {
             out.push(Action::WakeAt(time));
         }
     }
@@ -430,12 +451,4 @@ impl BitcoinSession {
             out.push(Action::Close { why: "the probe was refused".into() });
         }
     }
-}
-
-/// Until when a leg that is to follow another waits for something that may never come, if it lacks
-/// something: a difficulty, the answer to configure (`ViaBTC` has none for some), and answers for
-/// workers behind the first (ckpool has none).
-fn waits_until(leg: &Leg) -> Option<Millis> {
-    let lacks = leg.difficulty_in_force().is_none() || (!leg.flags.served && leg.lacks_answers());
-    lacks.then(|| leg.patient_since.plus(PATIENCE_MS))
 }

@@ -13,7 +13,9 @@
 //! * `leg` – what is known about one pool connection; `extranonce` – folding; `jobs` – job lines
 //! * `options`, `profile` – settings of listener and pool; `names` – worker names and templates;
 //!   `version_rolling` – BIP 310; `quirks` – what is known about miners; `raw` – bytes that are saved
+//! * `agent` – `BTCAgent`, where it differs from other miners
 
+mod agent;
 mod dialect;
 mod downstream;
 mod extranonce;

@@ -4,8 +4,6 @@
 /// What a miner's agent implies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Quirks {
-    /// The only extranonce2 size the miner can work with.
-    pub(crate) extranonce2_size: Option<u8>,
     /// The smallest extranonce2 size the miner can work with.
     pub(crate) extranonce2_least: u8,
     /// The miner is known to obey `mining.set_version_mask` while it mines.
@@ -18,14 +16,14 @@ struct Row {
     quirks: Quirks,
 }
 
-const NONE: Quirks =
-    Quirks { extranonce2_size: None, extranonce2_least: 0, obeys_version_mask: false };
+const NONE: Quirks = Quirks { extranonce2_least: 0, obeys_version_mask: false };
 
 const ROWS: &[Row] = &[
     // NiceHash as a client spreads one connection over many miners and wants room for it.
     Row { agent: "nicehash/", quirks: Quirks { extranonce2_least: 4, ..NONE } },
-    // BTCAgent has 4 bytes of its own and 4 of the miner in extranonce2 (btccom/btcagent).
-    Row { agent: "btccom-agent/", quirks: Quirks { extranonce2_size: Some(8), ..NONE } },
+    // BTCAgent of version 2 hands every mask on to its miners (btccom/btcagent); older ones look at
+    // none after login.
+    Row { agent: "btccom-agent/2", quirks: Quirks { obeys_version_mask: true, ..NONE } },
     // Avalon's controllers need 3 bytes (the avalon drivers of Canaan's cgminer).
     Row { agent: "avalon", quirks: Quirks { extranonce2_least: 3, ..NONE } },
     // cgminer reads the mask anew with every set_version_mask (parse_version_mask in util.c).
@@ -41,7 +39,6 @@ impl Quirks {
         let agent = agent.to_ascii_lowercase();
         let mut all = NONE;
         for row in ROWS.iter().filter(|row| agent.contains(row.agent)) {
-            all.extranonce2_size = all.extranonce2_size.or(row.quirks.extranonce2_size);
             all.extranonce2_least = all.extranonce2_least.max(row.quirks.extranonce2_least);
             all.obeys_version_mask |= row.quirks.obeys_version_mask;
         }
@@ -56,7 +53,8 @@ mod tests {
     #[test]
     fn agents_are_known_by_a_word_of_their_name_in_any_case() {
         assert_eq!(Quirks::of("NiceHash/1.0.0").extranonce2_least, 4);
-        assert_eq!(Quirks::of("btccom-agent/2.0.1").extranonce2_size, Some(8));
+        assert!(Quirks::of("btccom-agent/2.0.1").obeys_version_mask);
+        assert!(!Quirks::of("btccom-agent/0.1").obeys_version_mask);
         assert!(Quirks::of("cgminer/4.11.1").obeys_version_mask);
         assert!(!Quirks::of("bmminer/2.0.0").obeys_version_mask);
         assert_eq!(Quirks::of(""), NONE);

@@ -36,7 +36,7 @@ impl BitcoinSession {
                 first.accepted = true;
             }
         }
-        if self.may_push() {
+        if self.may_push() && !self.holds_back(leg_id, left) {
             self.push_work(leg_id, is_later, out);
         }
         self.send_waiting_workers(out);
@@ -78,11 +78,13 @@ impl BitcoinSession {
         if let Some(difficulty) = in_force {
             out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
         }
+        self.push_sub_difficulties(leg_id, in_force, out);
         if let Some((line, epoch)) = job
             && let Ok(message) = scan(&line)
             && let Some(notify) = Notify::read(message.params.unwrap_or_default())
+            && let Some(label) = self.label(leg_id, &notify, epoch.tag, later)
         {
-            let changes = Changes { tag: epoch.tag, force_clean: is_later, later };
+            let changes = Changes { label, force_clean: is_later, later };
             out.send_with(Side::Downstream, |arena| {
                 notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
             });
@@ -96,7 +98,11 @@ impl BitcoinSession {
     pub(crate) fn push_mask(&mut self, allowed: u32, out: &mut Outbox) {
         let Some(masks) = &mut self.state.masks else { return };
         let mask = masks.told & allowed;
-        if std::mem::replace(&mut masks.current, mask) == mask {
+        let mut before = std::mem::replace(&mut masks.current, mask);
+        if let Some(agent) = &mut self.state.btcagent {
+            before = agent.mask_told.replace(mask).unwrap_or(before);
+        }
+        if before == mask {
             return;
         }
         let mut params = vec![b'['];
@@ -116,6 +122,7 @@ impl BitcoinSession {
         if self.state.active == Some(leg_id) {
             self.state.active = None;
         }
+        self.settle_agent(&leg, out);
         self.settle(&leg, out)
     }
 

@@ -86,6 +86,11 @@ impl BitcoinSession {
                 self.authorize_answered(now, leg, message, out);
                 Ok(())
             }
+            Ask::Capabilities => {
+                let result = message.result.unwrap_or_default();
+                self.capabilities_answered(now, leg, result, out);
+                Ok(())
+            }
             Ask::Ignore => Ok(()),
         }
     }
@@ -175,9 +180,12 @@ impl BitcoinSession {
         out: &mut Outbox,
     ) -> bool {
         let Some(notify) = Notify::read(params) else { return false };
+        if !self.agent_job(leg_id, &notify) {
+            return false;
+        }
         let next = self.leg(leg_id).and_then(Leg::take_next);
         let epoch = next.map(|theirs| Epoch { tag: self.new_tag(), theirs });
-        let may_push = self.state.active == Some(leg_id) && self.may_push();
+        let is_shown = self.shows(leg_id);
         let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return true };
         if leg.flags.unfit {
@@ -195,14 +203,18 @@ impl BitcoinSession {
         leg.job_difficulty = leg.difficulty;
         leg.job_sent_later = None;
         match leg.epoch {
-            Some(epoch) if may_push => {
+            Some(epoch) if is_shown => {
                 leg.job_sent_later = Some(0);
-                let changes = Changes { tag: epoch.tag, force_clean: false, later: 0 };
+                let Some(label) = self.label(leg_id, &notify, epoch.tag, 0) else { return false };
+                let changes = Changes { label, force_clean: false, later: 0 };
                 out.send_with(Side::Downstream, |arena| {
                     notify.write(changes, |arena| epoch.theirs.write_insert(own, arena), arena);
                 });
             }
-            _ => self.ready_if_complete(now, leg_id, out),
+            _ => {
+                self.ready_if_complete(now, leg_id, out);
+                self.end_holding_back(out);
+            }
         }
         true
     }
@@ -214,10 +226,10 @@ impl BitcoinSession {
         let Some(difficulty) = number(value).filter(|difficulty| *difficulty > 0.0) else {
             return false;
         };
-        let may_push = self.state.active == Some(leg_id) && self.may_push();
+        let is_shown = self.shows(leg_id);
         let Some(leg) = self.leg(leg_id) else { return true };
         leg.difficulty = difficulty;
-        if may_push {
+        if is_shown {
             out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
         } else {
             self.ready_if_complete(now, leg_id, out);
@@ -232,7 +244,9 @@ impl BitcoinSession {
         let Some(leg) = self.leg(leg_id) else { return true };
         let Some(before) = leg.latest_theirs() else { return true };
         let Some(theirs) = Theirs::of_set_extranonce(params, before) else { return false };
-        match theirs.rung(own) {
+        let rung = self.rung_at(&theirs, own);
+        let Some(leg) = self.leg(leg_id) else { return true };
+        match rung {
             Ok(_) => {
                 leg.flags.unfit = false;
                 leg.rare().next = Some(theirs);
@@ -253,11 +267,10 @@ impl BitcoinSession {
 
     /// The pool allows these bits from now on.
     fn mask_granted(&mut self, leg_id: LegId, mask: u32, out: &mut Outbox) {
-        let is_active = self.state.active == Some(leg_id);
         if let Some(leg) = self.leg(leg_id) {
             leg.mask = mask;
         }
-        if is_active && self.may_push() {
+        if self.shows(leg_id) {
             self.push_mask(mask, out);
         }
     }
