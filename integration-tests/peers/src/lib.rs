@@ -21,7 +21,9 @@
 //! A share judged against a wrong job still meets a tiny difficulty by chance: once in 4 times at
 //! 1e-9, in 430 at 1e-7. Tests of where shares go should use the latter.
 
+pub mod agent;
 pub mod eventually;
+pub mod frames;
 pub mod header;
 pub mod lines;
 pub mod miner;
@@ -29,6 +31,7 @@ pub mod notify;
 pub mod pool;
 pub mod verdict;
 
+pub use agent::{Agent, AgentConfig, AgentReport};
 pub use eventually::{eventually, eventually_some, eventually_within, never_within, nothing_wrong};
 pub use miner::{Miner, MinerConfig, MinerReport};
 pub use pool::{Pool, PoolConfig, PoolReport};
