@@ -13,6 +13,7 @@ use switcher_plugin::{
     Side, SubAccount, WorkerName,
 };
 
+use crate::agent::is_agent;
 use crate::extranonce::{Own, Theirs};
 use crate::flavour::Flavour;
 use crate::jobs::{TAGS, split_tag};
@@ -36,9 +37,6 @@ const FIRST_LETTER: u16 = 10 * 36;
 
 /// Ids of requests on an adopted leg begin here: miners count from 1.
 const FIRST_ID: u32 = 1 << 30;
-
-/// What the name of a miner that multiplexes others begins with; it speaks binary behind its login.
-const BTCAGENT: &str = "btccom-agent/";
 
 /// What a leg has of a program that relays.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -67,7 +65,7 @@ impl BitcoinSession {
         }
         let params = |request| member(request, "params").unwrap_or_default();
         let agent = match elements(params(past.subscribe.as_bytes())).next().map(text) {
-            Some(Some(agent)) if agent.to_ascii_lowercase().starts_with(BTCAGENT) => {
+            Some(Some(agent)) if is_agent(&agent) => {
                 return Err(foreign("a BTCAgent cannot be carried on, it has to log in anew"));
             }
             // What the relay says for a miner that says nothing.

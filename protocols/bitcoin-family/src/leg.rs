@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use switcher_plugin::{LegId, Millis, Profile, Rung, Rungs};
 
 use crate::adopt::Relay;
+use crate::agent::AgentLeg;
 use crate::extranonce::{Own, Theirs};
 use crate::raw::{Line, Raw};
 
@@ -74,6 +75,9 @@ pub(crate) struct Rare {
     /// Another program has relayed it, or will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) relay: Option<Relay>,
+    /// What a leg of an agent has besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    btcagent: Option<Box<AgentLeg>>,
 }
 
 /// Yes and no about a leg.
@@ -180,6 +184,8 @@ pub(crate) struct Outstanding {
 pub(crate) enum Ask {
     /// The first worker's authorize.
     Authorize,
+    /// Of an agent: whether shares are answered, and whether what was sent before was read.
+    Capabilities,
     Configure,
     /// Something whose answer nobody waits for.
     Ignore,
@@ -219,6 +225,21 @@ impl Leg {
     /// What most legs do not have, to be changed.
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// What a leg of an agent has besides, which begins here.
+    pub(crate) fn start_btcagent(&mut self) -> &mut AgentLeg {
+        self.rare().btcagent.get_or_insert_default()
+    }
+
+    /// What a leg of an agent has besides, to be changed.
+    pub(crate) fn btcagent(&mut self) -> Option<&mut AgentLeg> {
+        self.rare.as_mut()?.btcagent.as_deref_mut()
+    }
+
+    /// What a leg of an agent has besides.
+    pub(crate) fn agent_part(&self) -> Option<&AgentLeg> {
+        self.rare.as_ref()?.btcagent.as_deref()
     }
 
     /// The extranonce that the pool has set from the next job on, which is now.
@@ -370,6 +391,7 @@ impl Leg {
             && self.latest_theirs().iter().all(Theirs::is_sound)
             && self.older().len() <= MAX_OLDER_EPOCHS
             && self.outstanding.len() <= 2 * MAX_OUTSTANDING
+            && self.agent_part().is_none_or(AgentLeg::is_sound)
     }
 }
 

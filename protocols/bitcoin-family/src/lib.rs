@@ -14,9 +14,12 @@
 //! * `leg` – what is known about one pool connection; `extranonce` – folding; `extra_data` – where
 //!   nothing can be folded; `jobs` – job lines
 //! * `options`, `profile` – settings of listener and pool; `names` – worker names and templates;
-//!   `returning` – miners that are sent back and come again; `version_rolling` – BIP 310; `quirks` – what is known about miners; `raw` – bytes that are saved
+//!   `returning` – miners that are sent back and come again; `version_rolling` – BIP 310;
+//!   `quirks` – what is known about miners; `raw` – bytes that are saved
+//! * `agent` – `BTCAgent`, where it differs from other miners
 
 mod adopt;
+mod agent;
 mod dialect;
 mod downstream;
 mod extra_data;

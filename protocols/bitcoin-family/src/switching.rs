@@ -34,7 +34,7 @@ impl BitcoinSession {
         }
 
         self.welcome(welcome, out);
-        if self.may_push() {
+        if self.may_push() && !self.holds_back(leg_id, left) {
             self.push_work(leg_id, is_later, out);
         }
         self.send_waiting_workers(out);
@@ -88,19 +88,21 @@ impl BitcoinSession {
             (Some(_), true) if leg.relay().is_none() => in_force.or(Some(DEFAULT_DIFFICULTY)),
             _ => in_force,
         };
-        let (later, tag) = (leg.job_sent_later.unwrap_or(0), leg.tag());
+        let later = leg.job_sent_later.unwrap_or(0);
         if job.is_some() {
             leg.job_sent_later = Some(later);
         }
         if let Some(difficulty) = in_force {
             out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
         }
+        self.push_sub_difficulties(leg_id, in_force, out);
         if let Some((line, epoch)) = job
             && let Ok(message) = scan(&line)
             && let Some(notify) = Notify::read(message.params.unwrap_or_default())
+            && let Some(label) = self.label(leg_id, &notify, later)
         {
             let changes = Changes {
-                tag,
+                label,
                 force_clean: is_later,
                 later,
                 time_in_coinbase1: own.has_time_in_coinbase1(),
@@ -143,7 +145,11 @@ impl BitcoinSession {
     pub(crate) fn push_mask(&mut self, allowed: u32, out: &mut Outbox) {
         let Some(masks) = &mut self.state.masks else { return };
         let mask = masks.told & allowed;
-        if std::mem::replace(&mut masks.current, mask) == mask {
+        let mut before = std::mem::replace(&mut masks.current, mask);
+        if let Some(agent) = &mut self.state.btcagent {
+            before = agent.mask_told.replace(mask).unwrap_or(before);
+        }
+        if before == mask {
             return;
         }
         let mut params = vec![b'['];
@@ -163,6 +169,7 @@ impl BitcoinSession {
         if self.state.active == Some(leg_id) {
             self.state.active = None;
         }
+        self.settle_agent(&leg, out);
         self.settle(&leg, out)
     }
 
