@@ -12,5 +12,6 @@ mod instructions;
 mod limits;
 mod miners;
 mod pools;
+mod rungs;
 mod support;
 mod switching;
