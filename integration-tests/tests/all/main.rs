@@ -14,5 +14,6 @@ mod instructions;
 mod limits;
 mod miners;
 mod pools;
+mod rungs;
 mod support;
 mod switching;
