@@ -58,6 +58,13 @@ pub const BUILT_IN: &[Plugin] = &[
         about: "Bitcoin Cash: as btc, with CashAddr",
         make: Make::Dialect { algorithm: "sha256d", dialect: || Arc::new(dialect_bch::DIALECT) },
     },
+    #[cfg(feature = "dcr")]
+    Plugin {
+        name: "dcr",
+        about: "Decred: as btc, with the extranonce in the header",
+        // Since DCP-0011; forks of the old rule have blake256r14.
+        make: Make::Dialect { algorithm: "blake3", dialect: || Arc::new(dialect_dcr::DIALECT) },
+    },
     #[cfg(feature = "source-file")]
     Plugin {
         name: "file",
