@@ -64,6 +64,13 @@ pub const BUILT_IN: &[Plugin] = &[
         about: "Ethereum's kind: ETHProxy, EthereumStratum plain, 1.0.0, 2.0.0",
         make: Make::Dialect { algorithm: "ethash", dialect: || Arc::new(dialect_eth::DIALECT) },
     },
+    #[cfg(feature = "dcr")]
+    Plugin {
+        name: "dcr",
+        about: "Decred: as btc, with the extranonce in the header",
+        // Since DCP-0011; forks of the old rule have blake256r14.
+        make: Make::Dialect { algorithm: "blake3", dialect: || Arc::new(dialect_dcr::DIALECT) },
+    },
     #[cfg(feature = "source-file")]
     Plugin {
         name: "file",

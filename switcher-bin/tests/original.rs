@@ -173,21 +173,33 @@ fn the_file_may_have_any_name() {
 }
 
 #[test]
-fn other_chains_are_refused_with_what_is_missing() {
-    for (chain, missing) in [
-        ("decred-normal", "a dialect for Decred"),
-        ("decred-gominer", "a dialect for Decred"),
-        ("ethereum", "a dialect for Ethereum"),
-    ] {
-        let found = mistakes(&json!({ "ChainType": chain }));
-        assert_eq!(
-            found,
-            [format!(
-                "ChainType: \"{chain}\" needs {missing}, which this program does not have yet; \
-                 \"bitcoin\" is accepted; leave this switcher to the original"
-            )]
-        );
+fn decred_is_served_in_the_form_that_the_chain_type_says() {
+    for (chain, form) in [("decred-normal", "normal"), ("Decred-GoMiner", "gominer")] {
+        let servers = json!({ "dcr": { "URL": "a.example:1" } });
+        let file = with(&json!({ "ChainType": chain, "StratumServerMap": servers }));
+
+        let config = load_json(&file).unwrap();
+
+        let settings = &config.settings;
+        assert_eq!(settings.listeners[0].dialects, ["dcr"]);
+        assert_eq!(settings.listeners[0].options, json!({ "form": form }));
+        let coin = &settings.coins["dcr"];
+        assert_eq!((coin.dialect.as_str(), coin.algorithm.as_str()), ("dcr", "blake3"));
+        assert_eq!(coin.pools[0].options, json!({ "extranonce": "detect" }));
+        let number = config.sources.zookeeper.unwrap().server_id.unwrap();
+        assert_eq!(number.chain_type, chain.to_ascii_lowercase());
     }
+}
+
+#[test]
+fn other_chains_are_refused_with_what_is_missing() {
+    let found = mistakes(&json!({ "ChainType": "ethereum" }));
+    assert_eq!(
+        found,
+        ["ChainType: \"ethereum\" needs a dialect for Ethereum, which this program does not have \
+          yet; \"bitcoin\", \"decred-normal\", \"decred-gominer\" are accepted; leave this \
+          switcher to the original"]
+    );
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stratum_peers::{Miner, MinerConfig, Pool, eventually};
+use stratum_peers::decred::Form;
+use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig, eventually};
 
 use crate::world::{
     World, has_noticed_nothing, have_nothing_to_complain, node, ordinary, shares_at, sserver,
@@ -36,6 +37,51 @@ async fn sserver_is_found_out_and_spoken_to_as_the_original_does() {
     assert_eq!(ids.take(3).collect::<Vec<_>>(), ["configure", "subscribe", "auth"], "{lines:#?}");
     has_noticed_nothing(&miner);
     have_nothing_to_complain(&[&pool]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decred_is_spoken_to_as_the_original_does_in_both_forms() {
+    for (chain, form) in [("decred-normal", Form::Template), ("decred-gominer", Form::Appended)] {
+        let config = || {
+            let every = Duration::from_millis(300);
+            PoolConfig::decred_sserver(form).difficulty(1e-8).jobs_every(every, 0)
+        };
+        let (dcr, fork) = (Pool::start(config()).await, Pool::start(config()).await);
+        let world = World::new(&[("dcr", &dcr), ("fork", &fork)]).await.with("ChainType", chain);
+        world.writer.set(&node("alice"), "dcr").await;
+        let switcher = world.start().await;
+
+        let config = MinerConfig::decred("alice.rig1", form).share_every(Duration::from_millis(30));
+        let miner = Miner::connect(switcher.address, config).await;
+        shares_at(&dcr, 5).await;
+        world.writer.set(&node("alice"), "fork").await;
+        shares_at(&fork, 5).await;
+
+        for pool in [&dcr, &fork] {
+            let last = subscribes(pool).pop().expect("there was a subscribe");
+            let agent = json!(miner_agent(form));
+            // 127.0.0.1 as a number.
+            assert_eq!((&last[0], &last[2]), (&agent, &json!(2_130_706_433_u32)), "{chain}");
+            let id = hex::decode(last[1].as_str().expect("an id is proposed"));
+            let id = id.expect("it is in hex").try_into().expect("it has four bytes");
+            assert_eq!(miner.report().extranonce1, hex::encode(form.told(id)));
+            let lines = pool.last_connection().expect("there is one").lines;
+            let asked: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("< ")).collect();
+            let start =
+                format!(r#"{{"id":"subscribe","method":"mining.subscribe","params":[{agent},"#);
+            assert!(asked[0].starts_with(&start), "{asked:?}");
+            let login = r#"{"id":"auth","method":"mining.authorize","params":["alice.rig1","x"]}"#;
+            assert_eq!(asked[1], login);
+        }
+        assert_eq!(miner.report().extranonce2_size, 8);
+        has_noticed_nothing(&miner);
+        have_nothing_to_complain(&[&dcr, &fork]);
+    }
+}
+
+/// What a Decred miner of this form calls itself.
+fn miner_agent(form: Form) -> String {
+    MinerConfig::decred("alice.rig1", form).handshake.agent
 }
 
 #[tokio::test(flavor = "multi_thread")]

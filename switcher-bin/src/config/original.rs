@@ -22,6 +22,23 @@ const IN_FLIGHT: u32 = 1024;
 /// Keys of which one is enough to know the file by.
 const MARKS: &[&str] = &["StratumServerMap", "ZKBroker", "ZKSwitcherWatchDir", "ChainType"];
 
+/// What the original calls a chain, and what it is here.
+struct Chain {
+    /// The value of `ChainType`.
+    name: &'static str,
+    dialect: &'static str,
+    /// Decred's miners are told their extranonce in one of two forms.
+    form: Option<&'static str>,
+}
+
+const BITCOIN: Chain = Chain { name: "bitcoin", dialect: "btc", form: None };
+
+const CHAINS: &[Chain] = &[
+    BITCOIN,
+    Chain { name: "decred-normal", dialect: "dcr", form: Some("normal") },
+    Chain { name: "decred-gominer", dialect: "dcr", form: Some("gominer") },
+];
+
 /// All keys the original knows.
 const KEYS: &[&str] = &[
     "ServerID",
@@ -102,20 +119,24 @@ pub fn migrate(path: &Path) -> Result<String, Mistakes> {
 pub(super) fn translate(json: &Json, origin: &str) -> Result<Translated, Mistakes> {
     let mut file = File { json, origin, mistakes: Mistakes::default(), notes: Vec::new() };
     file.tell_unknown();
-    let chain_type = file.chain_type();
+    let chain = file.chain();
     let listen = file.text("ListenAddr");
     let listen = file.address("ListenAddr", &listen).map(|address| address.to_string());
-    let coins = file.coins();
+    let coins = file.coins(chain.dialect);
     let server_id = file.number("ServerID", 255);
-    let zookeeper = file.zookeeper(server_id, &chain_type);
+    let zookeeper = file.zookeeper(server_id, chain.name);
     let admin = file.admin();
     let File { mistakes, notes, .. } = file;
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
+    let mut listener = json!({ "listen": listen.unwrap_or_default() });
+    if let Some(form) = chain.form {
+        listener["options"] = json!({ "form": form });
+    }
     let table = json!({
         "server_id": server_id,
-        "listeners": [{ "listen": listen.unwrap_or_default() }],
+        "listeners": [listener],
         "coins": coins,
         "sources": { "zookeeper": zookeeper },
         "admin": admin,
@@ -214,30 +235,32 @@ impl File<'_> {
         address
     }
 
-    fn chain_type(&mut self) -> String {
+    /// The chain; a mistake leaves the first, so that the rest is looked at as well.
+    fn chain(&mut self) -> &'static Chain {
         let given = self.text("ChainType");
-        let chain_type = given.to_ascii_lowercase();
-        let missing = match chain_type.as_str() {
-            "bitcoin" => return chain_type,
-            "decred-normal" | "decred-gominer" => "a dialect for Decred",
-            "ethereum" => "a dialect for Ethereum",
-            _ => {
-                let problem = format!("there is no chain type {}", quoted(&given));
-                self.wrong("ChainType", problem, "\"bitcoin\" is accepted");
-                return chain_type;
-            }
-        };
-        let problem =
-            format!("{} needs {missing}, which this program does not have yet", quoted(&given));
-        let accepted = "\"bitcoin\" is accepted; leave this switcher to the original";
-        self.wrong("ChainType", problem, accepted);
-        chain_type
+        if let Some(chain) = CHAINS.iter().find(|chain| chain.name.eq_ignore_ascii_case(&given)) {
+            return chain;
+        }
+        let names: Vec<_> = CHAINS.iter().map(|chain| quoted(chain.name)).collect();
+        let accepted = format!("{} are accepted", names.join(", "));
+        if given.eq_ignore_ascii_case("ethereum") {
+            let problem = format!(
+                "{} needs a dialect for Ethereum, which this program does not have yet",
+                quoted(&given)
+            );
+            let accepted = format!("{accepted}; leave this switcher to the original");
+            self.wrong("ChainType", problem, &accepted);
+        } else {
+            let problem = format!("there is no chain type {}", quoted(&given));
+            self.wrong("ChainType", problem, &accepted);
+        }
+        &BITCOIN
     }
 
     /// One coin with one pool for each server. Whether a server is an sserver in switcher mode is
     /// left to be found out: the original knew no others, and none but those shall learn who the
     /// miners are.
-    fn coins(&mut self) -> Json {
+    fn coins(&mut self, dialect: &str) -> Json {
         let mut coins = Json::new();
         let servers = match self.value("StratumServerMap") {
             Some(Value::Object(servers)) if !servers.is_empty() => servers,
@@ -273,8 +296,9 @@ impl File<'_> {
                 "options": options,
                 "pacing": { "dials_per_second": DIALS_PER_SECOND, "in_flight": IN_FLIGHT },
             });
-            // All that the original calls bitcoin speak like it, whatever they are called.
-            coins.insert(coin.clone(), json!({ "dialect": "btc", "pools": [pool] }));
+            // All that the original calls bitcoin speak like it, whatever they are called; likewise
+            // the others.
+            coins.insert(coin.clone(), json!({ "dialect": dialect, "pools": [pool] }));
         }
         coins
     }
