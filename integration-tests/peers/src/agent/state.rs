@@ -92,28 +92,30 @@ impl State {
         if !std::mem::replace(&mut self.asked_first, true) {
             return self.burst();
         }
-        if let Some(method) = message["method"].as_str() {
-            self.pushed(method, &message["params"], text);
+        let member = |path: &str| message.pointer(path);
+        if let Some(method) = member("/method").and_then(Value::as_str) {
+            self.pushed(method, member("/params").unwrap_or(&Value::Null), text);
             return Vec::new();
         }
-        match message["id"].as_str() {
+        match member("/id").and_then(Value::as_str) {
             Some("caps" | "caps_again") => {
-                if message.get("error").is_some()
-                    || message["result"]["capabilities"] != json!(["verrol", "subres"])
+                if member("/error").is_some()
+                    || member("/result/capabilities") != Some(&json!(["verrol", "subres"]))
                 {
                     self.violation(format!("capabilities are not sserver's: {text}"));
                 }
             }
             Some("conf") => {}
             Some("sub") => {
-                let result = &message["result"];
-                let decoded = result[1].as_str().and_then(|digits| hex::decode(digits).ok());
-                match decoded.filter(|bytes| bytes.len() == 4 && result[2] == json!(8)) {
+                let digits = member("/result/1").and_then(Value::as_str);
+                let decoded = digits.and_then(|digits| hex::decode(digits).ok());
+                let is_eight = member("/result/2") == Some(&json!(8));
+                match decoded.filter(|bytes| bytes.len() == 4 && is_eight) {
                     Some(bytes) => self.extranonce1 = bytes,
                     None => self.violation(format!("agents need 4 + 8 bytes: {text}")),
                 }
             }
-            Some("auth") if !self.report.logged_in && message["result"] == json!(true) => {
+            Some("auth") if !self.report.logged_in && member("/result") == Some(&json!(true)) => {
                 self.report.logged_in = true;
                 return (0..self.config.sub_miners).flat_map(register).collect();
             }
@@ -140,21 +142,26 @@ impl State {
     }
 
     fn pushed(&mut self, method: &str, params: &Value, text: &str) {
+        let params = params.as_array().map_or(&[][..], Vec::as_slice);
+        let first = params.first();
         match method {
             "mining.set_version_mask" => {
-                let mask = params[0].as_str().and_then(|text| u32::from_str_radix(text, 16).ok());
+                let digits = first.and_then(Value::as_str);
+                let mask = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
                 self.report.version_mask = mask;
                 if mask.is_none() {
                     self.violation(format!("no mask: {text}"));
                 }
             }
-            "mining.set_difficulty" if params[0].as_f64().is_some_and(|value| value > 0.0) => {}
-            "mining.notify" => {
-                match Notify::of_params(params.as_array().map_or(&[], Vec::as_slice)) {
-                    Ok(notify) => self.job(notify),
-                    Err(why) => self.violation(format!("{why}: {text}")),
+            "mining.set_difficulty" => {
+                if !first.and_then(Value::as_f64).is_some_and(|value| value > 0.0) {
+                    self.violation(format!("no difficulty: {text}"));
                 }
             }
+            "mining.notify" => match Notify::of_params(params) {
+                Ok(notify) => self.job(notify),
+                Err(why) => self.violation(format!("{why}: {text}")),
+            },
             _ => self.violation(format!("nothing for an agent: {text}")),
         }
     }

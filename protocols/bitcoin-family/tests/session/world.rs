@@ -159,11 +159,41 @@ impl World {
     }
 
     pub(crate) fn miner(&mut self, line: &str) -> Vec<String> {
+        self.miner_bytes(&[line.as_bytes(), b"\n"].concat())
+    }
+
+    /// Bytes from the miner, cut into frames.
+    pub(crate) fn miner_bytes(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.bytes(Side::Downstream, bytes)
+    }
+
+    /// Bytes from a pool, cut into frames.
+    pub(crate) fn pool_bytes(&mut self, leg: u32, bytes: &[u8]) -> Vec<String> {
+        self.bytes(Side::Upstream(LegId(leg)), bytes)
+    }
+
+    /// Bytes from the miner for this session alone, whose twin catches up behind them. Returns how
+    /// many frames had no answer of any kind.
+    pub(crate) fn alone(&mut self, bytes: &[u8]) -> usize {
+        let (mut rest, mut silent) = (bytes, 0);
+        while let Cut::Frame(end) = self.session.cut(Side::Downstream, rest) {
+            let (frame, after) = rest.split_at(end);
+            self.out.clear();
+            let input = Input::Frame(Side::Downstream, frame);
+            self.session.handle(self.now, input, &mut self.out).expect("no fault");
+            silent += usize::from(self.out.actions().is_empty());
+            rest = after;
+        }
+        self.twin = self.session.save(1);
+        silent
+    }
+
+    fn bytes(&mut self, side: Side, bytes: &[u8]) -> Vec<String> {
         let mut asked = Vec::new();
-        let mut rest = [line.as_bytes(), b"\n"].concat();
-        while let Cut::Frame(end) = self.session.cut(Side::Downstream, &rest) {
+        let mut rest = bytes.to_vec();
+        while let Cut::Frame(end) = self.session.cut(side, &rest) {
             let frame: Vec<u8> = rest.drain(..end).collect();
-            asked.extend(self.input(Input::Frame(Side::Downstream, &frame)));
+            asked.extend(self.input(Input::Frame(side, &frame)));
         }
         asked
     }
@@ -246,14 +276,24 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
     for action in out.actions() {
         match action {
             Action::Send(side, range) => {
-                let sent = std::str::from_utf8(out.sent(range)).expect("tests speak UTF-8");
-                assert!(sent.ends_with('\n'), "whole lines are sent: {sent:?}");
-                for line in sent.lines() {
+                let to = match side {
+                    Side::Downstream => "down".to_owned(),
+                    Side::Upstream(leg) => format!("up{leg}"),
+                };
+                let mut rest = out.sent(range);
+                while !rest.is_empty() {
+                    if let [0x7f, _, low, high, ..] = *rest {
+                        let (frame, after) = rest.split_at(u16::from_le_bytes([low, high]).into());
+                        asked.push(format!("{to} {}", hex::encode(frame)));
+                        rest = after;
+                        continue;
+                    }
+                    let end = rest.iter().position(|byte| *byte == b'\n');
+                    let (line, after) = rest.split_at(end.expect("whole lines are sent") + 1);
+                    let line = std::str::from_utf8(line).expect("tests speak UTF-8").trim_end();
                     serde_json::from_str::<Value>(line).expect("what is sent is JSON");
-                    asked.push(match side {
-                        Side::Downstream => format!("down {line}"),
-                        Side::Upstream(leg) => format!("up{leg} {line}"),
-                    });
+                    asked.push(format!("{to} {line}"));
+                    rest = after;
                 }
             }
             Action::Identify { sub_account, worker } => {
@@ -264,6 +304,7 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
                 asked.push(format!("refuse {leg} {retry:?} {why}"));
             }
             Action::Remember { key, note } => asked.push(format!("remember {key} {note}")),
+            Action::Forward(Side::Downstream) => asked.push("forward down".to_owned()),
             Action::Submitted(leg) => asked.push(format!("submitted {leg}")),
             Action::Share { leg, verdict, difficulty } => {
                 let leg = leg.map_or("-".into(), |leg| leg.to_string());
