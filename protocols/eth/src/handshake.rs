@@ -468,6 +468,10 @@ impl EthSession {
         }
         let Ok(terms) = PoolTerms::read(&leg.profile) else { return };
         let before = self.learnt(&terms);
+        if before.fact.is_some() {
+            // It is known how it is spoken to; it is in trouble.
+            return;
+        }
         let silent = before.silent.wrapping_add(leg.form).wrapping_add(1);
         self.remember(Learnt { silent, ..before });
     }

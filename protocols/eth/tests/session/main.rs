@@ -1,0 +1,5 @@
+//! Sessions of the dialect, driven input by input.
+
+mod corpus;
+mod replays;
+mod world;
