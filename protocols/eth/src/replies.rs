@@ -11,7 +11,7 @@ use crate::session::EthSession;
 use crate::variant::Variant;
 
 /// Most bytes of answers that may wait behind the answer to the login.
-const MAX_HELD: usize = 8 * 1024;
+pub(crate) const MAX_HELD: usize = 8 * 1024;
 
 /// An error of ours or of a pool, apart from any form.
 #[derive(Debug, Clone, PartialEq, Eq)]
