@@ -186,7 +186,8 @@ async fn an_agent_that_crashes_on_it_never_sees_it_and_stays() {
     let big = Pool::start(lasting("big", 8)).await;
     let small = Pool::start(lasting("small", 3)).await;
     let switcher = border(&big, &small, |_| {}).await;
-    let miner = Miner::connect(switcher.address(), config_of_returning(Handshake::nerdqaxe())).await;
+    let miner =
+        Miner::connect(switcher.address(), config_of_returning(Handshake::nerdqaxe())).await;
     shares_at(&big, 5).await;
 
     switcher.assign("alice", "bch");

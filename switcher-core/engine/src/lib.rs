@@ -16,6 +16,7 @@ mod ids;
 mod listeners;
 pub mod memory;
 pub mod plan;
+pub mod plugins;
 mod pool_watch;
 mod pools;
 mod rehearsal;

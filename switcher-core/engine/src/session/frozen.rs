@@ -106,6 +106,11 @@ impl FrozenSession {
         let dialect = self.data.home(plan).ok()?.dialect?;
         Some((dialect.short_ids(), self.data.index?))
     }
+
+    /// The listener where it goes on; the first if it cannot.
+    pub(crate) fn listener(&self, plan: &Plan) -> usize {
+        self.data.home(plan).map_or(0, |home| home.listener)
+    }
 }
 
 impl FrozenData {
