@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use bitcoin_family::{BitcoinDialect, Flavour};
 use serde_json::{Value, json};
 use switcher_plugin::{
-    Action, Coin, Cut, DialectSession, Fault, Input, LegId, ListenerView, Millis, Outbox, PoolView,
-    Profile, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
+    Action, Coin, Cut, DialectSession, Fault, HandBack, Input, LegId, ListenerView, Millis, Outbox,
+    Past, PoolView, Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
 };
 
 const FLAVOUR: Flavour = Flavour { name: "btc", address_prefixes: &["bitcoincash:"] };
@@ -106,6 +106,34 @@ impl World {
         let session = DIALECT.open(setting.seat());
         let twin = session.save(1);
         Self { setting, session, twin, out: Outbox::new(), now: Millis(1_000_000) }
+    }
+
+    /// A session that another program has relayed on leg 1, with E = `01000080`, s = 8.
+    pub(crate) fn adopted(authorize: &str, subscribe: &str) -> Result<Self, String> {
+        let mut world = Self::new();
+        let profile = profile("pool1", &json!({ "extranonce": "detect" }));
+        let coin = Coin::new("btc");
+        let past = Past {
+            now: world.now,
+            leg: LegId(1),
+            profile: &profile,
+            coin: &coin,
+            subscribe,
+            authorize,
+            version_mask: 0xffff_ffff,
+        };
+        let adopted = DIALECT.adopt(world.setting.seat(), &past);
+        let adopted = adopted.map_err(|error| error.to_string())?;
+        assert_eq!(adopted.rung, Rung::Echo);
+        assert_eq!(adopted.worker.as_str().split('.').next(), Some(adopted.sub_account.as_str()));
+        world.session = adopted.session;
+        world.twin = world.session.save(1);
+        Ok(world)
+    }
+
+    /// What a program that relays is told.
+    pub(crate) fn hand_back(&self) -> Option<HandBack> {
+        self.session.hand_back()
     }
 
     /// A session whose miner mines on leg 1 with fold, E = `80`, s = 3, P = `aabbccdd`, b = 8. Its
@@ -225,6 +253,10 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
                 let sent = std::str::from_utf8(out.sent(range)).expect("tests speak UTF-8");
                 assert!(sent.ends_with('\n'), "whole lines are sent: {sent:?}");
                 for line in sent.lines() {
+                    if line.is_empty() {
+                        asked.push(format!("line end to {side:?}"));
+                        continue;
+                    }
                     serde_json::from_str::<Value>(line).expect("what is sent is JSON");
                     asked.push(match side {
                         Side::Downstream => format!("down {line}"),
@@ -239,6 +271,8 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
             Action::LegRefused { leg, retry, why } => {
                 asked.push(format!("refuse {leg} {retry:?} {why}"));
             }
+            Action::Forward(Side::Downstream) => asked.push("forward down".into()),
+            Action::Forward(Side::Upstream(leg)) => asked.push(format!("forward up{leg}")),
             Action::Submitted(leg) => asked.push(format!("submitted {leg}")),
             Action::Share { leg, verdict, difficulty } => {
                 let leg = leg.map_or("-".into(), |leg| leg.to_string());
