@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use nix::sys::signal::SigSet;
 use nix::time::{ClockId, clock_gettime};
-use switcher_core::upgrades::UpgradeResult;
+use switcher_core::upgrades::{Phases, UpgradeResult};
 use switcher_core::{Adoption, Control, Document, Ready, Setup, State, Stop, prepare};
 use switcher_upgrade::envelope::{self, Body, Header};
 use switcher_upgrade::preflight::Fitness;
@@ -62,6 +62,36 @@ pub(crate) struct Handed {
     kept: BTreeSet<RawFd>,
     strays: Vec<String>,
     rolled_back: Option<String>,
+    times: Times,
+}
+
+/// When the steps between two programs were done, in nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Times {
+    /// When sessions were told to come to rest.
+    told: u64,
+    /// When they were.
+    frozen: u64,
+    /// When this program began.
+    begun: u64,
+    /// When state and sockets were read and checked.
+    read: u64,
+    /// When there was no way back any more.
+    committed: u64,
+}
+
+impl Times {
+    /// Where the time went until now.
+    fn phases(self) -> Phases {
+        let between = |from: u64, to: u64| to.saturating_sub(from) / 1_000_000;
+        Phases {
+            freeze: between(self.told, self.frozen),
+            hand_over: between(self.frozen, self.begun),
+            read: between(self.begun, self.read),
+            prepare: between(self.read, self.committed),
+            resume: between(self.committed, now()),
+        }
+    }
 }
 
 impl Handed {
@@ -80,9 +110,17 @@ pub(crate) fn take_over() -> anyhow::Result<Option<Handed>> {
     if !takeover::is_handed() {
         return Ok(None);
     }
+    let begun = now();
     let program = Program::of_process();
     let handed = takeover::take_over::<Document>(program.as_ref())?;
     let made = handed.map(|handed| Handed {
+        times: Times {
+            told: handed.header.created,
+            frozen: handed.body.frozen,
+            begun,
+            read: now(),
+            committed: 0,
+        },
         header: handed.header,
         writer: handed.body.writer,
         program: handed.body.program,
@@ -237,6 +275,7 @@ fn begin_handed(
         refused.error
     })?;
     takeover::commit();
+    handed.times.committed = now();
     for stray in &handed.strays {
         warn!(stray, "closed a descriptor that nobody named");
     }
@@ -252,6 +291,7 @@ fn leave(
     kept: &BTreeSet<RawFd>,
     log: &Log,
 ) -> anyhow::Error {
+    let frozen = now();
     let result = (|| {
         faults::point("frozen")?;
         let document = &state.document;
@@ -264,6 +304,7 @@ fn leave(
             program: program.path.clone(),
             configuration: config.text.clone(),
             kept: kept.clone(),
+            frozen,
             sockets: records,
             document,
         };
@@ -301,6 +342,8 @@ struct Ended {
     generation: Option<u64>,
     /// When the freeze began, in nanoseconds of `CLOCK_MONOTONIC`.
     created: u64,
+    /// Where the pause went, if this is the new program.
+    times: Option<Times>,
     /// The state as it was handed over, for the file that some want.
     memory: Option<OwnedFd>,
 }
@@ -314,6 +357,7 @@ impl Ended {
             to: Some(trial.fitness.version.clone()),
             generation: None,
             created: trial.created,
+            times: None,
             memory: None,
         }
     }
@@ -328,6 +372,7 @@ impl Ended {
             to: own.filter(|_| is_done),
             generation: is_done.then_some(handed.header.generation),
             created: handed.header.created,
+            times: is_done.then_some(handed.times),
             memory: Some(handed.memory),
         }
     }

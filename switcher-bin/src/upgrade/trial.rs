@@ -51,6 +51,7 @@ pub(super) fn run(
         program: program.path.clone(),
         configuration: None,
         kept: BTreeSet::new(),
+        frozen: 0,
         sockets: Vec::new(),
         document,
     };
