@@ -15,3 +15,4 @@ mod running;
 mod stand_in;
 mod storms;
 mod swap;
+mod zookeeper;
