@@ -134,5 +134,6 @@ pub fn serve(
 fn setup(config: &Config, plugins: &[Plugin]) -> anyhow::Result<Setup> {
     let sources = plugins::sources(plugins, &config.sources)
         .map_err(|problem| anyhow!(problem).context("coin source"))?;
-    Ok(Setup { settings: config.settings.clone(), dialects: plugins::dialects(plugins), sources })
+    let dialects = upgrade::in_version(plugins::dialects(plugins));
+    Ok(Setup { settings: config.settings.clone(), dialects, sources })
 }

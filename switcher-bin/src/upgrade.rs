@@ -5,6 +5,8 @@
 //! engine, takes its state when it freezes, and becomes the new program or runs it again.
 
 mod faults;
+#[cfg(debug_assertions)]
+mod newer;
 mod news;
 mod original;
 mod request;
@@ -25,6 +27,7 @@ use nix::sys::signal::SigSet;
 use nix::time::{ClockId, clock_gettime};
 use switcher_core::upgrades::{Phases, UpgradeResult};
 use switcher_core::{Adoption, Control, Document, Ready, Setup, State, Stop, prepare};
+use switcher_plugin::StratumDialect;
 use switcher_upgrade::envelope::{self, Body, Header};
 use switcher_upgrade::preflight::Fitness;
 use switcher_upgrade::program::{Identity, Program};
@@ -145,6 +148,14 @@ pub(crate) fn give_back(why: &str) -> String {
     }
 }
 
+/// The dialects of this version of the program: what they are given, but where a test wants a newer
+/// one.
+pub(crate) fn in_version(dialects: Vec<Arc<dyn StratumDialect>>) -> Vec<Arc<dyn StratumDialect>> {
+    #[cfg(debug_assertions)]
+    let dialects = newer::if_wanted(dialects);
+    dialects
+}
+
 /// A child is born with what its parent blocks.
 ///
 /// # Errors
@@ -164,11 +175,18 @@ pub(crate) fn rehearse(config: &Config, out: &mut dyn Write) -> anyhow::Result<O
     let mut sample = Vec::new();
     std::io::stdin().lock().take(memory::MOST).read_to_end(&mut sample)?;
     let (_, body) = envelope::decode::<Document>(&sample).context("the sample of the state")?;
-    let rehearsal = switcher_core::rehearse(&setup(config, BUILT_IN)?, &body.document)?;
+    let setup = setup(config, BUILT_IN)?;
+    let rehearsal = switcher_core::rehearse(&setup, &body.document)?;
+    let versions = |dialect: &Arc<dyn StratumDialect>| {
+        let versions = dialect.state_versions();
+        (dialect.name().to_owned(), (*versions.start(), *versions.end()))
+    };
     let fitness = Fitness {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         schema: (envelope::MAJOR, envelope::MAJOR),
         sessions: rehearsal.sessions,
+        unread: rehearsal.unread,
+        dialects: setup.dialects.iter().map(versions).collect(),
         warnings: rehearsal.warnings,
     };
     writeln!(out, "{}", serde_json::to_string(&fitness)?)?;
