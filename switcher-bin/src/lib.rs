@@ -140,7 +140,7 @@ fn setup(config: &Config, plugins: &[Plugin]) -> anyhow::Result<Setup> {
     let book = PluginBook::new(move || loaded.reports(built_in.clone()));
     Ok(Setup {
         settings: config.settings.clone(),
-        dialects: plugins::dialects(plugins, &config.loaded),
+        dialects: upgrade::in_version(plugins::dialects(plugins, &config.loaded)),
         sources,
         plugins: book,
     })

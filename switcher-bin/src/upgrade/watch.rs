@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::news::News;
 use super::trial::{self, Trial};
-use super::{Ended, now, runtime_file};
+use super::{Ended, Times, now, runtime_file};
 use crate::Outcome;
 use crate::config::{Config, UpgradeSettings, original};
 use crate::signals::{Listener, Signals};
@@ -163,6 +163,7 @@ impl Watch {
             to: None,
             sessions: 0,
             pause_ms: 0,
+            phases: None,
             result: UpgradeResult::Refused,
             why: Some(format!("{why:#}")),
         };
@@ -209,6 +210,7 @@ impl Watch {
                 to: ended.to,
                 sessions,
                 pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                phases: ended.times.map(Times::phases),
                 result: ended.result,
                 why: ended.why,
             };

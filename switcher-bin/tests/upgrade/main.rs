@@ -16,3 +16,5 @@ mod running;
 mod stand_in;
 mod storms;
 mod swap;
+mod versions;
+mod zookeeper;

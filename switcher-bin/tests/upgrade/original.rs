@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use coin_source_zookeeper::testing::{Server, Writer};
@@ -34,6 +34,11 @@ struct World {
 impl World {
     /// The original serves alice at `btc`; bob is assigned to `own`.
     async fn start(pools: &[(&str, &Pool)]) -> Self {
+        Self::start_with(pools, "").await
+    }
+
+    /// With a fault of ours.
+    async fn start_with(pools: &[(&str, &Pool)], fault: &str) -> Self {
         let server = tokio::task::spawn_blocking(Server::start).await.unwrap();
         let writer = Writer::connect(server.address()).await;
         for dir in [COINS, "/stratumSwitcher/autoreg", "/stratumSwitcher/ids"] {
@@ -64,6 +69,7 @@ impl World {
         let mut child = Command::new(&program)
             .current_dir(folder.path())
             .args(["-config=./config.json", "-logtostderr"])
+            .env("STRATUM_SWITCHER_FAULT", fault)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -95,13 +101,17 @@ impl World {
 
     /// `rollback-to-go` with the original in place.
     async fn go_back(&self) {
+        let said = self.try_to_go_back().await;
+        assert_eq!(said.status.code(), Some(0), "{said:?}");
+        self.original_serves(2).await;
+    }
+
+    async fn try_to_go_back(&self) -> Output {
         place_original(&self.program);
         let pid = self.child.id().to_string();
         let command =
             move || Command::new(BINARY).args(["rollback-to-go", "--pid", &pid]).output().unwrap();
-        let said = tokio::task::spawn_blocking(command).await.unwrap();
-        assert_eq!(said.status.code(), Some(0), "{said:?}");
-        self.original_serves(self.log.count("Now Upgradable").max(1)).await;
+        tokio::task::spawn_blocking(command).await.unwrap()
     }
 
     async fn miner(&self, worker: &str) -> Miner {
@@ -225,4 +235,26 @@ async fn whom_the_original_cannot_carry_is_let_go_before_it_takes_over() {
     eventually("alice mines on", || alice.report().accepted > before + 3).await;
     goes_on(&alice, 0);
     assert!(!bob.report().connected, "{:?}", bob.report());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn way_back_that_fails_at_the_last_moment_leaves_the_miners_where_they_are() {
+    let (btc, bcc) = (Pool::start(sserver("btc")).await, Pool::start(sserver("bcc")).await);
+    let world = World::start_with(&[("btc", &btc), ("bcc", &bcc)], "frozen=error").await;
+    let alice = world.miner("alice.rig").await;
+    eventually("alice mines", || alice.report().accepted > 3).await;
+    world.take_over().await;
+
+    for _ in 0..2 {
+        let said = world.try_to_go_back().await;
+        assert_eq!(said.status.code(), Some(1), "{said:?}");
+        shares_at(&btc, 10).await;
+    }
+
+    // It can be moved as before.
+    world.writer.set(&format!("{COINS}/alice"), "bcc").await;
+    shares_at(&bcc, 10).await;
+    goes_on(&alice, 0);
+    alice.pause(true);
+    eventually("every share is answered", || alice.report().unanswered == 0).await;
 }

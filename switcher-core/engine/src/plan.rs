@@ -1,5 +1,6 @@
 //! Settings and plug-ins brought together: what a session can look up about listeners, coins and
-//! pools. Shared by all shards; only what was learnt about a pool and its addresses change.
+//! pools. Shared by all shards; only what was learnt about a pool, its addresses, and the versions in
+//! which sessions are saved change.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub struct Plan {
     /// All pools of all coins.
     pub pools: Vec<PoolPlan>,
     algorithm_pairs: Vec<(String, String)>,
+    /// Versions in which dialects save their sessions, if not in their newest.
+    state_versions: RwLock<BTreeMap<String, u16>>,
 }
 
 /// A coin.
@@ -176,6 +179,7 @@ impl Plan {
             coins,
             pools,
             algorithm_pairs: settings.algorithm_pairs.clone(),
+            state_versions: RwLock::default(),
         };
         plan.renew_views();
         Ok(plan)
@@ -240,6 +244,39 @@ impl Plan {
             to_algorithm: target.algorithm.clone(),
             from_algorithm: origin.algorithm.clone(),
         })
+    }
+
+    /// The version in which this dialect saves its sessions.
+    pub fn state_version(&self, dialect: &dyn StratumDialect) -> u16 {
+        let versions = self.state_versions.read().unwrap_or_else(PoisonError::into_inner);
+        versions.get(dialect.name()).copied().unwrap_or(*dialect.state_versions().end())
+    }
+
+    /// From here on dialects save their sessions in the newest version that a reader knows, who reads
+    /// these, first and last. Of a dialect that is not named nothing is known, so it saves in its own.
+    ///
+    /// # Errors
+    ///
+    /// There is no such version.
+    pub fn save_for(&self, reader: &BTreeMap<String, (u16, u16)>) -> Result<(), String> {
+        let mut versions = BTreeMap::new();
+        for dialect in self.listeners.iter().flat_map(|listener| &listener.dialects) {
+            let Some(&(first, last)) = reader.get(dialect.name()) else { continue };
+            let own = dialect.state_versions();
+            let version = last.min(*own.end());
+            if version < first.max(*own.start()) {
+                return Err(format!(
+                    "it reads sessions of dialect {:?} in versions {first} to {last}, and this \
+                     program writes {} to {}",
+                    dialect.name(),
+                    own.start(),
+                    own.end()
+                ));
+            }
+            versions.insert(dialect.name().to_owned(), version);
+        }
+        *self.state_versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
+        Ok(())
     }
 
     /// Stores what a session learnt about a pool. True if it is news.

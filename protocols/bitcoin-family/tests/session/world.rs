@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use bitcoin_family::{BitcoinDialect, Extranonce, Flavour};
 use serde_json::{Value, json};
 use switcher_plugin::{
-    Action, Coin, Cut, DialectSession, Fault, Input, LegId, ListenerView, Millis, Outbox, PoolView,
-    Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect,
-    UpstreamSettings,
+    Action, Coin, Cut, DialectSession, Fault, HandBack, Input, LegId, ListenerView, Millis, Outbox,
+    Past, PoolView, Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side,
+    StratumDialect, UpstreamSettings,
 };
 
 const FLAVOUR: Flavour =
@@ -115,6 +115,34 @@ impl World {
         let rungs = Rungs::NONE.with(Rung::Echo).with(Rung::Fold);
         let (out, now, notes) = (Outbox::new(), Millis(1_000_000), BTreeMap::new());
         Self { setting, session, twin, out, now, rungs, notes }
+    }
+
+    /// A session that another program has relayed on leg 1, with E = `01000080`, s = 8.
+    pub(crate) fn adopted(authorize: &str, subscribe: &str) -> Result<Self, String> {
+        let mut world = Self::new();
+        let profile = profile("pool1", &json!({ "extranonce": "detect" }));
+        let coin = Coin::new("btc");
+        let past = Past {
+            now: world.now,
+            leg: LegId(1),
+            profile: &profile,
+            coin: &coin,
+            subscribe,
+            authorize,
+            version_mask: 0xffff_ffff,
+        };
+        let adopted = DIALECT.adopt(world.setting.seat(), &past);
+        let adopted = adopted.map_err(|error| error.to_string())?;
+        assert_eq!(adopted.rung, Rung::Echo);
+        assert_eq!(adopted.worker.as_str().split('.').next(), Some(adopted.sub_account.as_str()));
+        world.session = adopted.session;
+        world.twin = world.session.save(1);
+        Ok(world)
+    }
+
+    /// What a program that relays is told.
+    pub(crate) fn hand_back(&self) -> Option<HandBack> {
+        self.session.hand_back()
     }
 
     /// A session whose miner mines on leg 1 with fold, E = `80`, s = 3, P = `aabbccdd`, b = 8. Its
@@ -291,6 +319,11 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
                     let end = rest.iter().position(|byte| *byte == b'\n');
                     let (line, after) = rest.split_at(end.expect("whole lines are sent") + 1);
                     let line = std::str::from_utf8(line).expect("tests speak UTF-8").trim_end();
+                    if line.is_empty() {
+                        asked.push(format!("line end to {side:?}"));
+                        rest = after;
+                        continue;
+                    }
                     serde_json::from_str::<Value>(line).expect("what is sent is JSON");
                     asked.push(format!("{to} {line}"));
                     rest = after;
@@ -305,6 +338,7 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
             }
             Action::Remember { key, note } => asked.push(format!("remember {key} {note}")),
             Action::Forward(Side::Downstream) => asked.push("forward down".to_owned()),
+            Action::Forward(Side::Upstream(leg)) => asked.push(format!("forward up{leg}")),
             Action::Submitted(leg) => asked.push(format!("submitted {leg}")),
             Action::Share { leg, verdict, difficulty } => {
                 let leg = leg.map_or("-".into(), |leg| leg.to_string());

@@ -258,7 +258,7 @@ impl Session {
         let stage = match &self.stage {
             Stage::Greeting { opened } => FrozenStage::Greeting { opened: *opened },
             Stage::Speaking { machine, dialect } => {
-                let saved = machine.save(plan, *dialect.state_versions().end());
+                let saved = machine.save(plan, plan.state_version(&**dialect));
                 let residue = |id: LegId| {
                     let leg = self.io.legs.iter().find(|leg| leg.id == id);
                     match leg.map(|leg| &leg.state) {
