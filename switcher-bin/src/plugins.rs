@@ -58,6 +58,12 @@ pub const BUILT_IN: &[Plugin] = &[
         about: "Bitcoin Cash: as btc, with CashAddr",
         make: Make::Dialect { algorithm: "sha256d", dialect: || Arc::new(dialect_bch::DIALECT) },
     },
+    #[cfg(feature = "eth")]
+    Plugin {
+        name: "eth",
+        about: "Ethereum's kind: ETHProxy, EthereumStratum plain, 1.0.0, 2.0.0",
+        make: Make::Dialect { algorithm: "ethash", dialect: || Arc::new(dialect_eth::DIALECT) },
+    },
     #[cfg(feature = "source-file")]
     Plugin {
         name: "file",
