@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
 use stratum_peers::Pool;
+use stratum_peers::eth::EthPool;
 
 /// Which coin each sub-account shall mine, as the test says.
 #[derive(Debug, Clone)]
@@ -129,6 +130,17 @@ impl SwitcherConfig {
         Self { settings, dialects }
     }
 
+    /// The same for the ETH family.
+    pub fn ethereum() -> Self {
+        let mut config = Self::new();
+        config.dialects.push(Arc::new(dialect_eth::DIALECT));
+        config.with(|settings| {
+            for listener in &mut settings.listeners {
+                listener.dialects = vec!["eth".to_owned()];
+            }
+        })
+    }
+
     /// Adds a pool at the end of its coin's list. Coin and dialect have the same name.
     #[must_use]
     pub fn pool(self, coin: &str, pool: &Pool) -> Self {
@@ -137,11 +149,27 @@ impl SwitcherConfig {
 
     /// Adds a pool by its address, with options for the dialect.
     #[must_use]
-    pub fn pool_at(mut self, coin: &str, address: SocketAddr, options: Value) -> Self {
+    pub fn pool_at(self, coin: &str, address: SocketAddr, options: Value) -> Self {
         let dialect = if coin == "bch" { "bch" } else { "btc" };
+        self.add(coin, (dialect, "sha256d"), address, options)
+    }
+
+    /// Adds a pool of the ETH family, with options for the dialect.
+    #[must_use]
+    pub fn eth_pool(self, coin: &str, pool: &EthPool, options: Value) -> Self {
+        self.add(coin, ("eth", "ethash"), pool.address(), options)
+    }
+
+    fn add(
+        mut self,
+        coin: &str,
+        (dialect, algorithm): (&str, &str),
+        address: SocketAddr,
+        options: Value,
+    ) -> Self {
         let entry = self.settings.coins.entry(Coin::new(coin)).or_insert_with(|| CoinSettings {
             dialect: dialect.to_owned(),
-            algorithm: "sha256d".to_owned(),
+            algorithm: algorithm.to_owned(),
             pools: Vec::new(),
         });
         entry.pools.push(PoolSettings {

@@ -173,18 +173,26 @@ fn the_file_may_have_any_name() {
 }
 
 #[test]
+fn coins_of_an_ethereum_switcher_speak_like_it() {
+    let config = load_json(&with(&json!({ "ChainType": "Ethereum" }))).unwrap();
+
+    let coins = &config.settings.coins;
+    assert!(coins.values().all(|coin| coin.dialect == "eth" && coin.algorithm == "ethash"));
+    assert_eq!(config.settings.listeners[0].dialects, ["eth"]);
+    assert_eq!(config.settings.number, FleetNumber::FromSource);
+}
+
+#[test]
 fn other_chains_are_refused_with_what_is_missing() {
-    for (chain, missing) in [
-        ("decred-normal", "a dialect for Decred"),
-        ("decred-gominer", "a dialect for Decred"),
-        ("ethereum", "a dialect for Ethereum"),
-    ] {
+    for (chain, missing) in
+        [("decred-normal", "a dialect for Decred"), ("decred-gominer", "a dialect for Decred")]
+    {
         let found = mistakes(&json!({ "ChainType": chain }));
         assert_eq!(
             found,
             [format!(
                 "ChainType: \"{chain}\" needs {missing}, which this program does not have yet; \
-                 \"bitcoin\" is accepted; leave this switcher to the original"
+                 \"bitcoin\" and \"ethereum\" are accepted; leave this switcher to the original"
             )]
         );
     }

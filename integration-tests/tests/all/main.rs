@@ -8,6 +8,7 @@
 #![expect(clippy::large_futures, reason = "a test's future lives once, and on the heap")]
 
 mod admin;
+mod ethereum;
 mod instructions;
 mod limits;
 mod miners;

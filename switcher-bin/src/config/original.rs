@@ -100,7 +100,7 @@ pub(super) fn translate(json: &Json, origin: &str) -> Result<Translated, Mistake
     let chain_type = file.chain_type();
     let listen = file.text("ListenAddr");
     let listen = file.address("ListenAddr", &listen).map(|address| address.to_string());
-    let coins = file.coins();
+    let coins = file.coins(&chain_type);
     let server_id = file.number("ServerID", 255);
     let zookeeper = file.zookeeper(server_id, &chain_type);
     let admin = file.admin();
@@ -213,18 +213,18 @@ impl File<'_> {
         let given = self.text("ChainType");
         let chain_type = given.to_ascii_lowercase();
         let missing = match chain_type.as_str() {
-            "bitcoin" => return chain_type,
+            "bitcoin" | "ethereum" => return chain_type,
             "decred-normal" | "decred-gominer" => "a dialect for Decred",
-            "ethereum" => "a dialect for Ethereum",
             _ => {
                 let problem = format!("there is no chain type {}", quoted(&given));
-                self.wrong("ChainType", problem, "\"bitcoin\" is accepted");
+                self.wrong("ChainType", problem, "\"bitcoin\" and \"ethereum\" are accepted");
                 return chain_type;
             }
         };
         let problem =
             format!("{} needs {missing}, which this program does not have yet", quoted(&given));
-        let accepted = "\"bitcoin\" is accepted; leave this switcher to the original";
+        let accepted =
+            "\"bitcoin\" and \"ethereum\" are accepted; leave this switcher to the original";
         self.wrong("ChainType", problem, accepted);
         chain_type
     }
@@ -232,8 +232,9 @@ impl File<'_> {
     /// One coin with one pool for each server. Whether a server is an sserver in switcher mode is
     /// left to be found out: the original knew no others, and none but those shall learn who the
     /// miners are.
-    fn coins(&mut self) -> Json {
+    fn coins(&mut self, chain_type: &str) -> Json {
         let mut coins = Json::new();
+        let dialect = if chain_type == "ethereum" { "eth" } else { "btc" };
         let servers = match self.value("StratumServerMap") {
             Some(Value::Object(servers)) if !servers.is_empty() => servers,
             _ => {
@@ -268,8 +269,8 @@ impl File<'_> {
                 "options": options,
                 "pacing": { "dials_per_second": DIALS_PER_SECOND, "in_flight": IN_FLIGHT },
             });
-            // All that the original calls bitcoin speak like it, whatever they are called.
-            coins.insert(coin.clone(), json!({ "dialect": "btc", "pools": [pool] }));
+            // All coins of a chain type speak alike, whatever they are called.
+            coins.insert(coin.clone(), json!({ "dialect": dialect, "pools": [pool] }));
         }
         coins
     }
