@@ -1,5 +1,7 @@
 //! The ETH family: every variant of miner at every variant of pool that can serve it.
 
+mod prefixes;
+mod refusals;
 mod switching;
 
 use std::time::Duration;
