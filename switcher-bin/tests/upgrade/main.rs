@@ -6,6 +6,7 @@
     reason = "a test's helpers may fail the test, and its futures stand on no stack for long"
 )]
 
+mod ethereum;
 mod failures;
 mod golden;
 mod operator;
