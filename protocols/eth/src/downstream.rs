@@ -20,8 +20,11 @@ const MAX_AGENT: usize = 128;
 /// Longest parameters of a hash rate that are passed on.
 const MAX_HASHRATE: usize = 256;
 
-/// What the original answers to `ETHProxy`'s open-ethereum-pool errors with: there is no job yet.
+/// What open-ethereum-pool says while there is no job.
 const WORK_NOT_READY: &str = "Work not ready";
+
+/// `BTCAgent` asks on each new connection, and gives up if it gets no answer at all.
+const CAPABILITIES: &[u8] = b"{\"capabilities\":[]}";
 
 impl EthSession {
     /// One object from the miner.
@@ -63,6 +66,7 @@ impl EthSession {
                 self.grant(id, b"true", out)
             }
             "mining.noop" => self.grant(id, b"true", out),
+            "agent.get_capabilities" => self.grant(id, CAPABILITIES, out),
             "mining.bye" => {
                 out.push(Action::Close { why: "the miner said so".into() });
                 Ok(())
@@ -107,6 +111,7 @@ impl EthSession {
             }
             "eth_submitHashrate" | "mining.hashrate" => self.hashrate(id, method, params, out),
             "mining.ping" => self.grant(id, b"\"pong\"", out),
+            "agent.get_capabilities" => self.grant(id, CAPABILITIES, out),
             "mining.noop" | "mining.suggest_difficulty" | "mining.suggest_target" => {
                 self.grant(id, b"true", out)
             }
@@ -169,8 +174,7 @@ impl EthSession {
 
     /// Whether the miner is a client of `NiceHash`.
     pub(crate) fn takes_two_bytes(&self) -> bool {
-        let agent = self.state.agent.as_deref().unwrap_or_default().to_ascii_lowercase();
-        self.state.variant == Some(Variant::NiceHash) && agent.starts_with("nicehash/")
+        self.state.variant == Some(Variant::NiceHash) && self.state.agent_starts_with("nicehash/")
     }
 
     /// `eth_getWork`: the work of now, or as soon as there is some.

@@ -12,7 +12,7 @@ use switcher_plugin::{Action, LegId, Millis, Outbox, Profile, Retry, Rung, Rungs
 use crate::extranonce::Extranonce;
 use crate::leg::{Ask, Leg, write_id};
 use crate::login::Login;
-use crate::profile::{Fact, PoolTerms, Way, name_hash, ways};
+use crate::profile::{Chooser, Fact, PoolTerms, Way, name_hash, ways};
 use crate::replies::{Refused, is_positive};
 use crate::session::{EthSession, Learnt};
 use crate::variant::Variant;
@@ -66,6 +66,10 @@ impl EthSession {
         let (Some(miner), true) = (self.state.variant, self.state.worker.is_some()) else {
             return refuse(Retry::Later, "the miner has not logged in", out);
         };
+        if self.is_agent() && terms.extranonce == Chooser::Own {
+            let why = "only sserver understands BTCAgent (extranonce = \"echo\")";
+            return refuse(Retry::Permanent, why, out);
+        }
         let learnt = self.learnt(&terms);
         let ways = match ways(&terms, miner, learnt.fact) {
             Ok(ways) => ways,
@@ -356,6 +360,9 @@ impl EthSession {
     ///
     /// By none; the text says why.
     pub(crate) fn rung(&self, leg: &Leg) -> Result<Rung, String> {
+        if self.is_agent() && self.state.cut_once && !leg.flags.served {
+            return Ok(if leg.rungs.has(Rung::Reconnect) { Rung::Reconnect } else { Rung::Drop });
+        }
         let theirs = leg.next.extranonce;
         let Some(miner) = self.state.variant else { return Ok(Rung::Echo) };
         if theirs.is_empty() || leg.flags.prefix_ignored {
@@ -468,6 +475,10 @@ impl EthSession {
         }
         let Ok(terms) = PoolTerms::read(&leg.profile) else { return };
         let before = self.learnt(&terms);
+        if before.fact.is_some() {
+            // It is known how it is spoken to; it is in trouble.
+            return;
+        }
         let silent = before.silent.wrapping_add(leg.form).wrapping_add(1);
         self.remember(Learnt { silent, ..before });
     }

@@ -9,11 +9,12 @@
 //! * `session` – the state and the entry point; `downstream` – what a miner may ask; `login` – its
 //!   name; `replies` – answers in the miner's own form; `handshake` – from a new connection to a leg
 //!   that can serve; `upstream` – what a pool may say; `switching` – the cut, work, lost legs;
-//!   `submits` – shares and their answers
+//!   `submits` – shares and their answers; `agent` – `BTCAgent`, which is relayed
 //! * `leg` – what is known about one pool connection; `work` – jobs in every variant; `extranonce`,
 //!   `target`, `seed` – the values in them; `variant` – who is who
 //! * `options`, `profile` – settings of listener and pool; `names` – names and templates
 
+mod agent;
 mod dialect;
 mod downstream;
 mod extranonce;

@@ -11,7 +11,7 @@ use crate::session::EthSession;
 use crate::variant::Variant;
 
 /// Most bytes of answers that may wait behind the answer to the login.
-const MAX_HELD: usize = 8 * 1024;
+pub(crate) const MAX_HELD: usize = 8 * 1024;
 
 /// An error of ours or of a pool, apart from any form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,7 +239,7 @@ impl EthSession {
 
     /// The number of the switcher, for errors that the original sends.
     pub(crate) fn server_in(&self, code: i32) -> Option<u32> {
-        let server = self.state.short_id >> INDEX_BITS;
+        let server = (self.state.short_id & 0x00ff_ffff) >> INDEX_BITS;
         (matches!(code, 101..=105 | 201 | 301 | 302) && server > 0).then_some(server)
     }
 }

@@ -157,6 +157,9 @@ impl EthSession {
         frame: &[u8],
         out: &mut Outbox,
     ) -> Result<(), Fault> {
+        if self.relay(side, frame, out)? {
+            return Ok(());
+        }
         let message = match scan(frame) {
             Ok(message) => message,
             Err(ScanError::Blank) => return Ok(()),
@@ -176,6 +179,12 @@ impl EthSession {
 }
 
 impl State {
+    /// Whether the miner's agent begins so, in any case.
+    pub(crate) fn agent_starts_with(&self, start: &str) -> bool {
+        let head = self.agent.as_deref().and_then(|agent| agent.get(..start.len()));
+        head.is_some_and(|head| head.eq_ignore_ascii_case(start))
+    }
+
     /// The id told to the miner and to sserver, three bytes.
     pub(crate) fn id6(&self) -> String {
         format!("{:06x}", self.short_id & 0x00ff_ffff)
@@ -184,6 +193,9 @@ impl State {
 
 impl DialectSession for EthSession {
     fn cut(&self, side: Side, bytes: &[u8]) -> Cut {
+        if let Some(cut) = self.cut_frame(side, bytes) {
+            return cut;
+        }
         match side {
             Side::Downstream => Cut::object_or_line(bytes),
             Side::Upstream(_) => Cut::line(bytes),

@@ -33,6 +33,9 @@ impl EthSession {
     /// `Input::CutOver`: everything the miner must be told goes down in one piece. An `ETHProxy`
     /// miner has its new work at once, too.
     pub(crate) fn cut_over(&mut self, now: Millis, leg_id: LegId, out: &mut Outbox) {
+        if self.is_agent() && self.state.cut_once {
+            return Self::let_agent_go(out);
+        }
         let Some(leg) = self.leg(leg_id) else { return };
         leg.flags.served = true;
         leg.flags.announced = false;
@@ -40,7 +43,9 @@ impl EthSession {
         let is_later = std::mem::replace(&mut self.state.cut_once, true);
         self.state.moved |= is_later;
         self.admit(out);
-        self.push_work(leg_id, is_later, b"0", out);
+        if !self.is_agent() {
+            self.push_work(leg_id, is_later, b"0", out);
+        }
         if let Some(left) = left {
             self.ready_if_complete(now, left, out);
         }
@@ -199,6 +204,9 @@ impl EthSession {
         if self.state.active == Some(leg_id) {
             self.state.active = None;
             self.no_work(out);
+            if self.is_agent() {
+                Self::let_agent_go(out);
+            }
         }
         self.settle(&leg, out)
     }

@@ -209,6 +209,7 @@ impl EthSession {
 
     /// Another extranonce, from the next job on.
     fn extranonce(&mut self, leg_id: LegId, extranonce: Extranonce, out: &mut Outbox) {
+        let is_active = self.state.active == Some(leg_id);
         let Some(leg) = self.leg(leg_id) else { return };
         leg.next.extranonce = extranonce;
         if !leg.flags.subscribed {
@@ -227,7 +228,7 @@ impl EthSession {
         let Some(leg) = self.leg(leg_id) else { return };
         // It was said once; a pool that repeats itself changes nothing.
         let was_unfit = std::mem::replace(&mut leg.flags.unfit, why.is_some());
-        if let Some(why) = why.filter(|_| !was_unfit) {
+        if let Some(why) = why.filter(|_| is_active && !was_unfit) {
             out.push(Action::ReplaceLeg { leg: leg_id, why: why.into(), hint: None });
         }
     }
