@@ -10,6 +10,7 @@
 mod admin;
 mod agents;
 mod decred;
+mod ethereum;
 mod instructions;
 mod limits;
 mod miners;

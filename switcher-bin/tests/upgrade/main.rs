@@ -7,6 +7,7 @@
 )]
 
 mod agents;
+mod ethereum;
 mod failures;
 mod golden;
 mod operator;
