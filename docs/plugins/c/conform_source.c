@@ -199,8 +199,10 @@ static void hide_descriptors(void) {
 }
 
 static Board *new_board(void) {
-    /* Never freed: the header says that a sink stays. */
-    Board *board = calloc(1, sizeof *board);
+    /* Each used once and never freed: the header says that a sink stays. */
+    static Board boards[32];
+    static size_t used;
+    Board *board = &boards[used++];
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -330,7 +332,6 @@ int main(int argc, char **argv) {
     SwError error = { .size = sizeof error };
     const SwPlugin *plugin;
     void *library;
-    size_t i;
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 3 || argc > 3 + 16) fail("usage: %s LIBRARY CONFIG SUB-ACCOUNT… (16 at most)", argv[0]);
     library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
@@ -340,13 +341,11 @@ int main(int argc, char **argv) {
     plugin = enter(&host, &error);
     if (!plugin) fail("refuses to be loaded: %s", error.problem);
     if (plugin->size < sizeof *plugin) fail("is older than this header");
-    for (i = 0; i < plugin->n_sources; i++) {
-        const SwSource *source = plugin->sources[i];
-        printf("%.*s %.*s, source %.*s\n", (int)plugin->name.len, plugin->name.ptr,
-               (int)plugin->version.len, plugin->version.ptr, (int)source->name.len, source->name.ptr);
-        check(source, argv[2], argc - 3, argv + 3);
-    }
-    if (plugin->n_sources == 0) fail("has no coin source");
+    if (plugin->n_sources != 1) fail("has %d coin sources, and not one", (int)plugin->n_sources);
+    printf("%.*s %.*s, source %.*s\n", (int)plugin->name.len, plugin->name.ptr,
+           (int)plugin->version.len, plugin->version.ptr, (int)plugin->sources[0]->name.len,
+           plugin->sources[0]->name.ptr);
+    check(plugin->sources[0], argv[2], argc - 3, argv + 3);
     printf("conforms\n");
     return 0;
 }
