@@ -97,7 +97,7 @@ impl Session {
             return Err(Fault::downstream(FaultKind::Excess));
         }
         match words {
-            ["login", worker, password] if self.worker.is_empty() => {
+            ["login", worker, password] if self.worker.is_empty() && !worker.starts_with('.') => {
                 (self.worker, self.password) = ((*worker).to_owned(), (*password).to_owned());
                 self.waiting.push_back(Waiting { leg: None, difficulty: 0.0, answer: None });
                 let sub_account = worker.split('.').next().unwrap_or_default();
@@ -137,7 +137,8 @@ impl Session {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) else { return };
         match words {
             ["work", job, difficulty, data] => {
-                leg.difficulty = difficulty.parse().ok().filter(|d: &f64| d.is_finite()).unwrap_or(0.0);
+                leg.difficulty =
+                    difficulty.parse().ok().filter(|d: &f64| d.is_finite()).unwrap_or(0.0);
                 let work = format!("work {}-{job} {difficulty} {data}\n", id.0);
                 out.push(Action::Job(id));
                 if is_active {

@@ -33,6 +33,7 @@ use switcher_plugin::{
     Cut, DialectSession, Profile, ProfileError, Recognition, ResumeError, Saved, Seat,
     StratumDialect, UpstreamSettings,
 };
+use switcher_plugin_abi::sdk::Dialect;
 
 use crate::profile::{Terms, no_options};
 use crate::session::{STATE_VERSION, Session};
@@ -98,4 +99,8 @@ impl StratumDialect for Kaspa {
         }
         Ok(Box::new(Session::resume(saved)?))
     }
+}
+
+switcher_plugin_abi::export_plugin! {
+    dialects: [Dialect::new(Kaspa, "kheavyhash").about("Kaspa: EthereumStratum/1.0.0")],
 }
