@@ -2,11 +2,12 @@
 
 use switcher_plugin::{FaultKind, LegId, Refusal, Retry, Rung, Rungs, Side, Verdict};
 
-use crate::raw::{SW_MINER, SwSide};
+#[allow(clippy::wildcard_imports, reason = "half of the numbers there are")]
+use crate::raw::*;
 
 /// Values and their numbers; a match for one way and a search for the other.
 macro_rules! coded {
-    ($kind:ty, $to:ident, $from:ident, $otherwise:expr, { $($value:path = $code:literal),* $(,)? }) => {
+    ($kind:ty, $to:ident, $from:ident, $otherwise:expr, { $($value:path = $code:ident),* $(,)? }) => {
         #[doc = concat!("The number of a [`", stringify!($kind), "`].")]
         pub(crate) fn $to(value: $kind) -> u32 {
             match value {
@@ -26,63 +27,63 @@ macro_rules! coded {
     };
 }
 
-coded!(FaultKind, fault_code, fault_of, 8, {
-    FaultKind::BadFrame = 1,
-    FaultKind::BadParams = 2,
-    FaultKind::Deadline = 3,
-    FaultKind::Excess = 4,
-    FaultKind::PluginFailed = 5,
-    FaultKind::SlowReader = 6,
-    FaultKind::TooLong = 7,
-    FaultKind::Unexpected = 8,
-    FaultKind::UnknownId = 9,
-    FaultKind::UnknownDialect = 10,
+coded!(FaultKind, fault_code, fault_of, SW_FAULT_UNEXPECTED, {
+    FaultKind::BadFrame = SW_FAULT_BAD_FRAME,
+    FaultKind::BadParams = SW_FAULT_BAD_PARAMS,
+    FaultKind::Deadline = SW_FAULT_DEADLINE,
+    FaultKind::Excess = SW_FAULT_EXCESS,
+    FaultKind::PluginFailed = SW_FAULT_PLUGIN_FAILED,
+    FaultKind::SlowReader = SW_FAULT_SLOW_READER,
+    FaultKind::TooLong = SW_FAULT_TOO_LONG,
+    FaultKind::Unexpected = SW_FAULT_UNEXPECTED,
+    FaultKind::UnknownId = SW_FAULT_UNKNOWN_ID,
+    FaultKind::UnknownDialect = SW_FAULT_UNKNOWN_DIALECT,
 });
 
 coded!(Rung, rung_code, rung_of, u32::MAX, {
-    Rung::Echo = 0,
-    Rung::Fold = 1,
-    Rung::Announce = 2,
-    Rung::Reconnect = 3,
-    Rung::Drop = 4,
+    Rung::Echo = SW_RUNG_ECHO,
+    Rung::Fold = SW_RUNG_FOLD,
+    Rung::Announce = SW_RUNG_ANNOUNCE,
+    Rung::Reconnect = SW_RUNG_RECONNECT,
+    Rung::Drop = SW_RUNG_DROP,
 });
 
-coded!(Refusal, refusal_code, refusal_of, 4, {
-    Refusal::Busy = 1,
-    Refusal::NoAssignment = 2,
-    Refusal::NoSuchCoin = 3,
-    Refusal::NoPool = 4,
-    Refusal::NotRegistered = 5,
-    Refusal::UnknownSubAccount = 6,
+coded!(Refusal, refusal_code, refusal_of, SW_REFUSAL_NO_POOL, {
+    Refusal::Busy = SW_REFUSAL_BUSY,
+    Refusal::NoAssignment = SW_REFUSAL_NO_ASSIGNMENT,
+    Refusal::NoSuchCoin = SW_REFUSAL_NO_SUCH_COIN,
+    Refusal::NoPool = SW_REFUSAL_NO_POOL,
+    Refusal::NotRegistered = SW_REFUSAL_NOT_REGISTERED,
+    Refusal::UnknownSubAccount = SW_REFUSAL_UNKNOWN_SUB_ACCOUNT,
 });
 
-coded!(Retry, retry_code, retry_of, 4, {
-    Retry::Login = 1,
-    Retry::NextForm = 2,
-    Retry::Permanent = 3,
-    Retry::Later = 4,
-    Retry::User = 5,
+coded!(Retry, retry_code, retry_of, SW_RETRY_LATER, {
+    Retry::Login = SW_RETRY_LOGIN,
+    Retry::NextForm = SW_RETRY_NEXT_FORM,
+    Retry::Permanent = SW_RETRY_PERMANENT,
+    Retry::Later = SW_RETRY_LATER,
+    Retry::User = SW_RETRY_USER,
 });
 
 /// The numbers of a verdict: its kind and the pool's code.
 pub(crate) fn verdict_codes(verdict: Verdict) -> (u32, i32) {
     match verdict {
-        Verdict::Accept => (1, 0),
-        Verdict::Orphan => (2, 0),
-        Verdict::Poolless => (3, 0),
-        Verdict::Reject(code) => (4, code),
-        Verdict::Unanswered => (5, 0),
+        Verdict::Accept => (SW_VERDICT_ACCEPT, 0),
+        Verdict::Orphan => (SW_VERDICT_ORPHAN, 0),
+        Verdict::Poolless => (SW_VERDICT_POOLLESS, 0),
+        Verdict::Reject(code) => (SW_VERDICT_REJECT, code),
+        Verdict::Unanswered => (SW_VERDICT_UNANSWERED, 0),
     }
 }
 
 /// The verdict of its numbers; none if the kind is not known.
 pub(crate) fn verdict_of(kind: u32, code: i32) -> Option<Verdict> {
     match kind {
-        1 => Some(Verdict::Accept),
-        2 => Some(Verdict::Orphan),
-        3 => Some(Verdict::Poolless),
-        4 => Some(Verdict::Reject(code)),
-        5 => Some(Verdict::Unanswered),
+        SW_VERDICT_ACCEPT => Some(Verdict::Accept),
+        SW_VERDICT_ORPHAN => Some(Verdict::Orphan),
+        SW_VERDICT_POOLLESS => Some(Verdict::Poolless),
+        SW_VERDICT_REJECT => Some(Verdict::Reject(code)),
+        SW_VERDICT_UNANSWERED => Some(Verdict::Unanswered),
         _ => None,
     }
 }

@@ -70,7 +70,8 @@ pub unsafe fn enter(entry: SwEntry, origin: &str) -> Result<Plugin, LoadError> {
 /// # Safety
 ///
 /// As for [`enter`].
-pub(crate) unsafe fn enter_as(
+#[doc(hidden)]
+pub unsafe fn enter_as(
     entry: SwEntry,
     origin: &str,
     size: u32,

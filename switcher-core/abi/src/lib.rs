@@ -9,7 +9,10 @@
 //! The built-in dialects pass their conformance suite through both sides, which keeps the border
 //! honest.
 
-#[cfg_attr(not(all(feature = "host", feature = "sdk")), allow(dead_code, reason = "each side needs one way"))]
+#[cfg_attr(
+    not(all(feature = "host", feature = "sdk")),
+    allow(dead_code, reason = "each side needs one way")
+)]
 mod codes;
 #[cfg(feature = "host")]
 pub mod host;

@@ -4,10 +4,49 @@
 
 use std::ffi::c_void;
 
-/// `SW_ABI_MAJOR`.
-pub const SW_ABI_MAJOR: u32 = 1;
-/// `SW_ABI_MINOR`.
-pub const SW_ABI_MINOR: u32 = 0;
+macro_rules! numbers {
+    ($($kind:ty { $($name:ident = $value:expr),* $(,)? })*) => {
+        $($(#[doc = concat!("`", stringify!($name), "`.")] pub const $name: $kind = $value;)*)*
+
+        /// Names and values, for the comparison with the header.
+        #[doc(hidden)]
+        pub const NUMBERS: &[(&str, i64)] = &[$($((stringify!($name), $value)),*),*];
+    };
+}
+
+numbers! {
+    i32 {
+        SW_OK = 0, SW_FAULT = 1, SW_BAD_CONFIG = 2, SW_BAD_STATE = 3, SW_FAILED = 4, SW_PANIC = 5,
+        SW_UNSUPPORTED = 6, SW_EXCESS = 7,
+    }
+    u32 {
+        SW_ABI_MAJOR = 1, SW_ABI_MINOR = 0,
+        SW_FAULT_BAD_FRAME = 1, SW_FAULT_BAD_PARAMS = 2, SW_FAULT_DEADLINE = 3,
+        SW_FAULT_EXCESS = 4, SW_FAULT_PLUGIN_FAILED = 5, SW_FAULT_SLOW_READER = 6,
+        SW_FAULT_TOO_LONG = 7, SW_FAULT_UNEXPECTED = 8, SW_FAULT_UNKNOWN_ID = 9,
+        SW_FAULT_UNKNOWN_DIALECT = 10,
+        SW_RUNG_ECHO = 0, SW_RUNG_FOLD = 1, SW_RUNG_ANNOUNCE = 2, SW_RUNG_RECONNECT = 3,
+        SW_RUNG_DROP = 4,
+        SW_LOG_ERROR = 1, SW_LOG_WARN = 2, SW_LOG_INFO = 3, SW_LOG_DEBUG = 4, SW_LOG_TRACE = 5,
+        SW_SEAT_MINER = 1, SW_SEAT_PROBE = 2,
+        SW_ASSIGNED = 1, SW_CUT_OVER = 2, SW_FRAME = 3, SW_LEG_DOWN = 4, SW_LEG_GONE = 5,
+        SW_LEG_UP = 6, SW_RECALLED = 7, SW_REFUSED = 8, SW_WAKE = 9,
+        SW_REFUSAL_BUSY = 1, SW_REFUSAL_NO_ASSIGNMENT = 2, SW_REFUSAL_NO_SUCH_COIN = 3,
+        SW_REFUSAL_NO_POOL = 4, SW_REFUSAL_NOT_REGISTERED = 5, SW_REFUSAL_UNKNOWN_SUB_ACCOUNT = 6,
+        SW_CANNOT_MOVE = 1, SW_CLOSE = 2, SW_DISREGARD = 3, SW_FORWARD = 4, SW_IDENTIFY = 5,
+        SW_JOB = 6, SW_LEARN = 7, SW_LEG_READY = 8, SW_LEG_REFUSED = 9, SW_RECALL = 10,
+        SW_REMEMBER = 11, SW_REPLACE_LEG = 12, SW_SHARE = 13, SW_SUBMITTED = 14, SW_WAKE_AT = 15,
+        SW_RETRY_LOGIN = 1, SW_RETRY_NEXT_FORM = 2, SW_RETRY_PERMANENT = 3, SW_RETRY_LATER = 4,
+        SW_RETRY_USER = 5,
+        SW_VERDICT_ACCEPT = 1, SW_VERDICT_ORPHAN = 2, SW_VERDICT_POOLLESS = 3,
+        SW_VERDICT_REJECT = 4, SW_VERDICT_UNANSWERED = 5,
+        SW_MINE = 1, SW_NEED_MORE = 2, SW_NOT_MINE = 3,
+        SW_ASSIGN = 1, SW_DEFAULT = 2, SW_HEALTH = 3, SW_REGISTERING = 4,
+        SW_REGISTRATION_REFUSED = 5, SW_RENAMED = 6, SW_SERVER_ID = 7, SW_UNKNOWN = 8,
+        SW_GAVE_UP = 9,
+        SW_ACQUIRE = 1, SW_RELEASE = 2,
+    }
+}
 
 /// `SwSide`: the miner, or the number of a leg.
 pub type SwSide = u32;
@@ -15,27 +54,6 @@ pub type SwSide = u32;
 pub const SW_MINER: SwSide = u32::MAX;
 /// `SW_NO_LEG`.
 pub const SW_NO_LEG: SwSide = u32::MAX;
-
-macro_rules! numbers {
-    ($kind:ty: $($name:ident = $value:expr),* $(,)?) => {
-        $(#[doc = concat!("`", stringify!($name), "`.")] pub const $name: $kind = $value;)*
-    };
-}
-numbers!(i32: SW_OK = 0, SW_FAULT = 1, SW_BAD_CONFIG = 2, SW_BAD_STATE = 3, SW_FAILED = 4,
-    SW_PANIC = 5, SW_UNSUPPORTED = 6, SW_EXCESS = 7);
-numbers!(u32: SW_LOG_ERROR = 1, SW_LOG_WARN = 2, SW_LOG_INFO = 3, SW_LOG_DEBUG = 4,
-    SW_LOG_TRACE = 5);
-numbers!(u32: SW_SEAT_MINER = 1, SW_SEAT_PROBE = 2);
-numbers!(u32: SW_ASSIGNED = 1, SW_CUT_OVER = 2, SW_FRAME = 3, SW_LEG_DOWN = 4, SW_LEG_GONE = 5,
-    SW_LEG_UP = 6, SW_RECALLED = 7, SW_REFUSED = 8, SW_WAKE = 9);
-numbers!(u32: SW_CANNOT_MOVE = 1, SW_CLOSE = 2, SW_DISREGARD = 3, SW_FORWARD = 4, SW_IDENTIFY = 5,
-    SW_JOB = 6, SW_LEARN = 7, SW_LEG_READY = 8, SW_LEG_REFUSED = 9, SW_RECALL = 10,
-    SW_REMEMBER = 11, SW_REPLACE_LEG = 12, SW_SHARE = 13, SW_SUBMITTED = 14, SW_WAKE_AT = 15);
-numbers!(u32: SW_MINE = 1, SW_NEED_MORE = 2, SW_NOT_MINE = 3);
-numbers!(u32: SW_ASSIGN = 1, SW_DEFAULT = 2, SW_HEALTH = 3, SW_REGISTERING = 4,
-    SW_REGISTRATION_REFUSED = 5, SW_RENAMED = 6, SW_SERVER_ID = 7, SW_UNKNOWN = 8,
-    SW_GAVE_UP = 9);
-numbers!(u32: SW_ACQUIRE = 1, SW_RELEASE = 2);
 
 /// `SwStr`.
 #[repr(C)]
@@ -289,8 +307,8 @@ mirror! {
 }
 
 growing!(
-    SwError, SwHost, SwUpstream, SwPool, SwListener, SwSeat, SwInput, SwAction, SwNotice,
-    SwWanted, SwPlugin
+    SwError, SwHost, SwUpstream, SwPool, SwListener, SwSeat, SwInput, SwAction, SwNotice, SwWanted,
+    SwPlugin
 );
 growing!(SwDialect from std::mem::offset_of!(SwDialect, describe));
 growing!(SwSource from std::mem::offset_of!(SwSource, check));

@@ -18,9 +18,9 @@ use super::loader::LoadError;
 use super::session::{ForeignSession, NoSession, failure};
 use super::{is_name, owned};
 use crate::raw::{
-    self, SW_BAD_CONFIG, SW_MINE, SW_NEED_MORE, SW_NOT_MINE, SW_OK, SW_SEAT_MINER,
-    SW_SEAT_PROBE, SwBuf, SwDialect, SwError, SwInput, SwListener, SwOut, SwPool, SwSeat, SwSide,
-    SwStr, SwUpstream,
+    self, SW_BAD_CONFIG, SW_MINE, SW_NEED_MORE, SW_NOT_MINE, SW_OK, SW_SEAT_MINER, SW_SEAT_PROBE,
+    SwBuf, SwDialect, SwError, SwInput, SwListener, SwOut, SwPool, SwSeat, SwSide, SwStr,
+    SwUpstream,
 };
 
 /// Listeners kept in the header's words; one more and the oldest goes.
@@ -29,12 +29,8 @@ const MOST_VIEWS: usize = 32;
 /// Functions that every dialect has.
 pub(super) struct Functions {
     recognise: unsafe extern "C" fn(*const SwDialect, SwStr) -> u32,
-    profile: unsafe extern "C" fn(
-        *const SwDialect,
-        *const SwUpstream,
-        *mut SwBuf,
-        *mut SwError,
-    ) -> i32,
+    profile:
+        unsafe extern "C" fn(*const SwDialect, *const SwUpstream, *mut SwBuf, *mut SwError) -> i32,
     check_listener: unsafe extern "C" fn(*const SwDialect, SwStr, *mut SwError) -> i32,
     open: unsafe extern "C" fn(
         *const SwDialect,
@@ -52,15 +48,9 @@ pub(super) struct Functions {
     ) -> i32,
     pub(super) close: unsafe extern "C" fn(*mut c_void),
     pub(super) cut: Option<unsafe extern "C" fn(*const c_void, SwSide, SwStr) -> usize>,
-    pub(super) handle: unsafe extern "C" fn(
-        *mut c_void,
-        u64,
-        *const SwInput,
-        *mut SwOut,
-        *mut SwError,
-    ) -> i32,
-    pub(super) save:
-        unsafe extern "C" fn(*const c_void, u32, *mut SwBuf, *mut SwError) -> i32,
+    pub(super) handle:
+        unsafe extern "C" fn(*mut c_void, u64, *const SwInput, *mut SwOut, *mut SwError) -> i32,
+    pub(super) save: unsafe extern "C" fn(*const c_void, u32, *mut SwBuf, *mut SwError) -> i32,
     pub(super) describe: Option<unsafe extern "C" fn(*const c_void, *mut raw::SwFields)>,
 }
 
@@ -104,7 +94,8 @@ impl ForeignDialect {
         health: &Arc<Health>,
     ) -> Result<Self, LoadError> {
         // SAFETY: as promised by the caller, here and below.
-        let raw = unsafe { raw::read(this) }.ok_or(LoadError::Malformed("SwDialect is too small"))?;
+        let raw =
+            unsafe { raw::read(this) }.ok_or(LoadError::Malformed("SwDialect is too small"))?;
         // SAFETY: as above.
         let (name, family, algorithm, about) = unsafe {
             (owned(raw.name)?, owned(raw.family)?, owned(raw.algorithm)?, owned(raw.about)?)
@@ -283,9 +274,8 @@ impl StratumDialect for ForeignDialect {
         let Table { this, functions, health, .. } = &*self.0;
         let lent = profile.raw();
         // SAFETY: the table is the plug-in's own; everything else is lent for the call.
-        let code = health.call(|| unsafe {
-            (functions.profile)(*this, &raw const pool, lent, &raw mut error)
-        });
+        let code = health
+            .call(|| unsafe { (functions.profile)(*this, &raw const pool, lent, &raw mut error) });
         self.judged(code, &error)?;
         let bytes = profile.into_bytes().map_err(|problem| self.unable(&problem))?;
         Ok(Profile(Arc::from(bytes)))
@@ -319,9 +309,8 @@ impl StratumDialect for ForeignDialect {
         let (mut session, mut error) = (std::ptr::null_mut(), SwError::empty());
         // SAFETY: the table is the plug-in's own; everything else is lent for the call.
         let code = self.seated(seat, |seat| {
-            health.call(|| unsafe {
-                (functions.open)(*this, seat, &raw mut session, &raw mut error)
-            })
+            health
+                .call(|| unsafe { (functions.open)(*this, seat, &raw mut session, &raw mut error) })
         });
         if code != SW_OK || session.is_null() {
             self.failed(&format!("could not open a session: {}", failure(code, &error)));

@@ -28,8 +28,10 @@ pub enum LoadError {
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     /// The file, or its folder, can be changed by somebody whom the program need not trust.
-    #[error("{0}: a plug-in is trusted as the program itself is, so only its owner, root or the \
-             user of this program, may be able to change it")]
+    #[error(
+        "{0}: a plug-in is trusted as the program itself is, so only its owner, root or the \
+             user of this program, may be able to change it"
+    )]
     Unsafe(String),
     /// It is not the file that was meant.
     #[error("its sha256 is {0}")]

@@ -80,8 +80,7 @@ pub(super) unsafe extern "C" fn send(out: *mut SwOut, to: SwSide, bytes: SwStr) 
 /// `SwHost.push`.
 pub(super) unsafe extern "C" fn push(out: *mut SwOut, action: *const SwAction) -> i32 {
     // SAFETY: the plug-in gives back what it was lent for the call, and lends its action.
-    let (Some(out), Some(raw)) =
-        (unsafe { (out.cast::<Out<'_>>().as_mut(), raw::read(action)) })
+    let (Some(out), Some(raw)) = (unsafe { (out.cast::<Out<'_>>().as_mut(), raw::read(action)) })
     else {
         return SW_FAILED;
     };
@@ -118,10 +117,9 @@ fn action_of(raw: &SwAction, text: &str, more: &str) -> Option<Action> {
         SW_CLOSE => Action::Close { why: text.into() },
         SW_DISREGARD => Action::Disregard(fault_of(raw.side, raw.code)),
         SW_FORWARD => Action::Forward(codes::side_of(raw.side)),
-        SW_IDENTIFY => Action::Identify {
-            sub_account: SubAccount::new(text),
-            worker: WorkerName::new(more),
-        },
+        SW_IDENTIFY => {
+            Action::Identify { sub_account: SubAccount::new(text), worker: WorkerName::new(more) }
+        }
         SW_JOB => Action::Job(leg),
         SW_LEARN => Action::Learn { leg, fact: text.into() },
         SW_LEG_READY => Action::LegReady(leg, codes::rung_of(raw.code)?),

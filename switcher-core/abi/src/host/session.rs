@@ -5,17 +5,15 @@ use std::ffi::c_void;
 use std::fmt;
 use std::sync::Arc;
 
-use switcher_plugin::{
-    Cut, DialectSession, Fault, FaultKind, Input, Millis, Outbox, Saved, Side,
-};
+use switcher_plugin::{Cut, DialectSession, Fault, FaultKind, Input, Millis, Outbox, Saved, Side};
 
 use super::calls::{Buf, Fields};
 use super::dialect::Table;
 use super::out::{Out, fault_of};
 use crate::codes;
 use crate::raw::{
-    self, SW_ASSIGNED, SW_CUT_OVER, SW_FAULT, SW_FRAME, SW_LEG_DOWN, SW_LEG_GONE, SW_LEG_UP,
-    SW_OK, SW_RECALLED, SW_REFUSED, SW_WAKE, SwError, SwInput, SwStr,
+    self, SW_ASSIGNED, SW_CUT_OVER, SW_FAULT, SW_FRAME, SW_LEG_DOWN, SW_LEG_GONE, SW_LEG_UP, SW_OK,
+    SW_RECALLED, SW_REFUSED, SW_WAKE, SwError, SwInput, SwStr,
 };
 
 /// What ends a session whose plug-in has failed.
@@ -94,9 +92,10 @@ impl DialectSession for ForeignSession {
         let lent = taking.raw();
         let handle = self.table.functions.handle;
         // SAFETY: the session is open; everything else is lent for the call.
-        let code = self.table.health.call(|| unsafe {
-            handle(self.session, now.0, &raw const raw, lent, &raw mut error)
-        });
+        let code = self
+            .table
+            .health
+            .call(|| unsafe { handle(self.session, now.0, &raw const raw, lent, &raw mut error) });
         let problem = match (taking.into_problem(), code) {
             (Some(problem), _) => problem,
             (None, SW_OK) => return Ok(()),
@@ -122,8 +121,7 @@ impl DialectSession for ForeignSession {
         let code = self.table.health.call(|| unsafe {
             save(self.session.cast_const(), u32::from(version), lent, &raw mut error)
         });
-        let saved =
-            if code == SW_OK { state.into_text() } else { Err(failure(code, &error)) };
+        let saved = if code == SW_OK { state.into_text() } else { Err(failure(code, &error)) };
         let state = saved.unwrap_or_else(|problem| {
             self.fail(&format!("could not save a session: {problem}"));
             // Resumes nowhere, which a preflight finds out before anything is at stake.

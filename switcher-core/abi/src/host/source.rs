@@ -76,7 +76,8 @@ impl SourceTable {
         health: &Arc<Health>,
     ) -> Result<Self, LoadError> {
         // SAFETY: as promised by the caller, here and below.
-        let raw = unsafe { raw::read(this) }.ok_or(LoadError::Malformed("SwSource is too small"))?;
+        let raw =
+            unsafe { raw::read(this) }.ok_or(LoadError::Malformed("SwSource is too small"))?;
         // SAFETY: as above.
         let (name, about) = unsafe { (owned(raw.name)?, owned(raw.about)?) };
         if !is_name(&name) {
@@ -238,8 +239,7 @@ fn serve(
     let (mut state, mut error) = (Buf::default(), SwError::empty());
     let lent = state.raw();
     // SAFETY: it runs, and is stopped once.
-    let code =
-        table.health.call_source(|| unsafe { (table.stop)(running, lent, &raw mut error) });
+    let code = table.health.call_source(|| unsafe { (table.stop)(running, lent, &raw mut error) });
     sink.close();
     let saved = if code == SW_OK { state.into_text() } else { Err(failure(code, &error)) };
     saved.map(SourceState).or_else(|problem| {
@@ -307,8 +307,7 @@ impl Drop for Close {
 /// `SwHost.post`.
 pub(super) unsafe extern "C" fn post(sink: *mut SwSink, notice: *const SwNotice) -> i32 {
     // SAFETY: a sink stays for ever; the notice is lent to us.
-    let (Some(sink), Some(raw)) =
-        (unsafe { (sink.cast::<Sink>().as_ref(), raw::read(notice)) })
+    let (Some(sink), Some(raw)) = (unsafe { (sink.cast::<Sink>().as_ref(), raw::read(notice)) })
     else {
         return SW_FAILED;
     };
@@ -375,7 +374,10 @@ unsafe fn notice_of(raw: &SwNotice) -> Result<Posted, (i32, String)> {
         SW_UNKNOWN => Notice::Unknown(sub_account()?),
         SW_GAVE_UP => return Ok(Posted::GaveUp(text.to_owned())),
         kind => {
-            return Err((SW_UNSUPPORTED, format!("posted a notice of kind {kind}, not known here")));
+            return Err((
+                SW_UNSUPPORTED,
+                format!("posted a notice of kind {kind}, not known here"),
+            ));
         }
     };
     Ok(Posted::Notice(notice))

@@ -13,8 +13,8 @@ use switcher_plugin::{
 use super::session::{self, Shim};
 use super::{Dialect, fail, guard, lent, refuse, tell};
 use crate::raw::{
-    self, SW_BAD_STATE, SW_MINE, SW_NEED_MORE, SW_NOT_MINE, SW_OK, SW_SEAT_PROBE, SwBuf,
-    SwDialect, SwError, SwHost, SwListener, SwSeat, SwStr, SwUpstream,
+    self, SW_BAD_STATE, SW_MINE, SW_NEED_MORE, SW_NOT_MINE, SW_OK, SW_SEAT_PROBE, SwBuf, SwDialect,
+    SwError, SwHost, SwListener, SwSeat, SwStr, SwUpstream,
 };
 
 /// Listeners kept as they were read; one more and the oldest goes.
@@ -224,8 +224,7 @@ unsafe fn seated<T>(
         peer,
         listener: &view,
     };
-    let seat =
-        if raw.kind == SW_SEAT_PROBE { Seat::Probe(session) } else { Seat::Miner(session) };
+    let seat = if raw.kind == SW_SEAT_PROBE { Seat::Probe(session) } else { Seat::Miner(session) };
     Some(with(seat))
 }
 

@@ -24,7 +24,9 @@ pub unsafe fn bridge(host: *const SwHost) {
     // A plug-in that has its own keeps it.
     let _ = tracing::subscriber::set_global_default(bridge);
     let host = Shared(host);
-    std::panic::set_hook(Box::new(move |panic| host.log(SW_LOG_ERROR, "panic", &panic.to_string())));
+    std::panic::set_hook(Box::new(move |panic| {
+        host.log(SW_LOG_ERROR, "panic", &panic.to_string())
+    }));
 }
 
 /// The host's table; its log may be used from any thread.
@@ -73,8 +75,7 @@ impl Subscriber for Bridge {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let Some(enabled) = self.host.log_enabled else { return true };
         // SAFETY: the host's own function with the host's own context.
-        metadata.is_event()
-            && unsafe { enabled(self.host.ctx, number(*metadata.level())) } != 0
+        metadata.is_event() && unsafe { enabled(self.host.ctx, number(*metadata.level())) } != 0
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

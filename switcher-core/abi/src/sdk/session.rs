@@ -15,9 +15,9 @@ use crate::codes;
 use crate::raw::{
     self, SW_ASSIGNED, SW_CANNOT_MOVE, SW_CLOSE, SW_CUT_OVER, SW_DISREGARD, SW_FAULT, SW_FORWARD,
     SW_FRAME, SW_IDENTIFY, SW_JOB, SW_LEARN, SW_LEG_DOWN, SW_LEG_GONE, SW_LEG_READY,
-    SW_LEG_REFUSED, SW_LEG_UP, SW_NO_LEG, SW_OK, SW_RECALL, SW_RECALLED, SW_REFUSED,
-    SW_REMEMBER, SW_REPLACE_LEG, SW_SHARE, SW_SUBMITTED, SW_UNSUPPORTED, SW_WAKE, SW_WAKE_AT,
-    SwAction, SwBuf, SwError, SwFields, SwHost, SwInput, SwOut, SwSide, SwStr,
+    SW_LEG_REFUSED, SW_LEG_UP, SW_NO_LEG, SW_OK, SW_RECALL, SW_RECALLED, SW_REFUSED, SW_REMEMBER,
+    SW_REPLACE_LEG, SW_SHARE, SW_SUBMITTED, SW_UNSUPPORTED, SW_WAKE, SW_WAKE_AT, SwAction, SwBuf,
+    SwError, SwFields, SwHost, SwInput, SwOut, SwSide, SwStr,
 };
 
 /// What a session pointer points to.
@@ -39,8 +39,7 @@ pub(super) unsafe extern "C" fn close(session: *mut c_void) {
 
 pub(super) unsafe extern "C" fn cut(session: *const c_void, side: SwSide, bytes: SwStr) -> usize {
     // SAFETY: the host calls it as the header says.
-    let (shim, bytes) =
-        unsafe { (&*session.cast::<Shim>(), bytes.bytes().unwrap_or_default()) };
+    let (shim, bytes) = unsafe { (&*session.cast::<Shim>(), bytes.bytes().unwrap_or_default()) };
     let cut = || match shim.session.cut(codes::side_of(side), bytes) {
         Cut::Frame(len) => len,
         Cut::Partial => 0,
@@ -126,9 +125,7 @@ unsafe fn take(
         }
         // SAFETY: as promised by the caller.
         SW_RECALLED => Input::Recalled(data.map(|_| unsafe { lent(raw.data) })),
-        SW_REFUSED => {
-            Input::Refused(codes::refusal_of(raw.refusal).unwrap_or(Refusal::NoPool))
-        }
+        SW_REFUSED => Input::Refused(codes::refusal_of(raw.refusal).unwrap_or(Refusal::NoPool)),
         SW_WAKE => Input::Wake,
         _ => return None,
     };
