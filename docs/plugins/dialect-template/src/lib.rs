@@ -1,7 +1,6 @@
 //! Pickaxe, a made-up protocol of mining, as a plug-in for Stratum Switcher.
 
 mod session;
-mod source;
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +8,7 @@ use switcher_plugin::{
     Cut, DialectSession, Profile, ProfileError, Recognition, ResumeError, Saved, Seat,
     StratumDialect, UpstreamSettings,
 };
-use switcher_plugin_abi::sdk::{Dialect, Source};
+use switcher_plugin_abi::sdk::Dialect;
 
 use crate::session::Session;
 
@@ -70,5 +69,4 @@ impl StratumDialect for Pickaxe {
 
 switcher_plugin_abi::export_plugin! {
     dialects: [Dialect::new(Pickaxe, "pickaxe").about("a made-up protocol")],
-    sources: [Source::new("suffix", source::make).about("the coin stands in the name")],
 }

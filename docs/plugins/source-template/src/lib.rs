@@ -1,15 +1,12 @@
 //! A coin source: whoever is called `alice_kas` mines `kas`.
 
 use async_trait::async_trait;
+use serde_json::Value;
 use switcher_plugin::{
     Assignment, Coin, CoinSource, Notice, ProfileError, SourceContext, SourceError, SourceState,
     Wanted,
 };
-
-/// Makes the source of its table in the configuration. It has no settings.
-pub(crate) fn make(_config: &serde_json::Value) -> Result<Box<dyn CoinSource>, ProfileError> {
-    Ok(Box::new(Suffix))
-}
+use switcher_plugin_abi::sdk::Source;
 
 #[derive(Debug)]
 struct Suffix;
@@ -23,13 +20,13 @@ impl CoinSource for Suffix {
     async fn run(self: Box<Self>, context: SourceContext) -> Result<SourceState, SourceError> {
         let SourceContext { board, mut wanted, mut stop, .. } = context;
         board.post(Notice::Health { healthy: true, detail: "asks nobody".to_owned() });
-        // Until told to stop; what it returns is given to the next run as `context.saved`.
-        let work = async {
+        let answers = async {
             while let Some(wanted) = wanted.recv().await {
+                // The first session of a sub-account has come: an answer is due.
                 let Wanted::Acquire { sub_account, .. } = wanted else { continue };
                 let suffix = sub_account.as_str().rsplit_once('_');
-                let coin = suffix.map(|(_, coin)| coin).filter(|coin| !coin.is_empty());
-                let assignment = coin.map(|coin| Assignment::to(Coin::new(coin), "its name"));
+                let coin = suffix.filter(|(name, coin)| !name.is_empty() && !coin.is_empty());
+                let assignment = coin.map(|(_, coin)| Assignment::to(Coin::new(coin), "its name"));
                 board.post(match assignment {
                     Some(assignment) => Notice::Assign(sub_account, assignment),
                     None => Notice::Unknown(sub_account),
@@ -37,9 +34,27 @@ impl CoinSource for Suffix {
             }
         };
         tokio::select! {
-            () = work => {}
+            () = answers => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
+        // What is returned here is `context.saved` of the next run.
         Ok(SourceState::default())
     }
+}
+
+/// Makes the source of its table in the configuration.
+fn make(config: &Value) -> Result<Box<dyn CoinSource>, ProfileError> {
+    match config.as_object().and_then(|table| table.keys().next()) {
+        None => Ok(Box::new(Suffix)),
+        Some(key) => Err(ProfileError {
+            key: key.clone(),
+            problem: "is not known".to_owned(),
+            accepted: "there is nothing to configure".to_owned(),
+        }),
+    }
+}
+
+switcher_plugin_abi::export_plugin! {
+    dialects: [],
+    sources: [Source::new("suffix", make).about("the coin stands in the name")],
 }

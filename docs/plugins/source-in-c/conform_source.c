@@ -31,7 +31,11 @@
 
 #include "switcher_plugin.h"
 
-enum { MANY = 500, PATIENCE_MS = 5000, STOP_MS = 300, MAX_TEXT = 4096 };
+#ifndef PATIENCE_S
+#define PATIENCE_S 5
+#endif
+
+enum { MANY = 500, STOP_MS = 300, MAX_TEXT = 4096 };
 
 static void fail(const char *format, ...) {
     va_list args;
@@ -216,7 +220,7 @@ static void ask(const SwSource *source, void *running, Board *board, const char 
     SwWanted wanted = { sizeof wanted, SW_ACQUIRE, str(name), str(name), 1 };
     struct timespec end;
     clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += PATIENCE_MS / 1000;
+    end.tv_sec += PATIENCE_S;
     pthread_mutex_lock(&board->lock);
     board->name = name;
     board->answers = 0;
@@ -225,7 +229,7 @@ static void ask(const SwSource *source, void *running, Board *board, const char 
     pthread_mutex_lock(&board->lock);
     while (!board->answers) {
         if (pthread_cond_timedwait(&board->news, &board->lock, &end)) {
-            fail("has no answer for %s within %d ms", name, PATIENCE_MS);
+            fail("has no answer for %s within %d s", name, PATIENCE_S);
         }
     }
     pthread_mutex_unlock(&board->lock);
