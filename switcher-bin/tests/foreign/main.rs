@@ -8,5 +8,7 @@
 )]
 
 mod build;
+mod engine;
+mod fifo;
 mod peers;
 mod sources;

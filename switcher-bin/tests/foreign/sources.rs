@@ -1,10 +1,10 @@
 //! Coin sources by themselves, under the host in C that authors are given.
 
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::build::{cc, fifo, root, run};
+use crate::fifo::Fifo;
 
 /// The host in C.
 fn conform_source(into: &Path) -> PathBuf {
@@ -15,25 +15,15 @@ fn conform_source(into: &Path) -> PathBuf {
     program
 }
 
-/// A FIFO with these lines in it, for as long as what is returned lives.
-fn filled_fifo(at: &Path, lines: &str) -> std::fs::File {
-    nix::unistd::mkfifo(at, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let mut options = std::fs::OpenOptions::new();
-    let options = options.read(true).write(true).custom_flags(nix::libc::O_NONBLOCK);
-    let mut fifo = options.open(at).unwrap();
-    std::io::Write::write_all(&mut fifo, lines.as_bytes()).unwrap();
-    fifo
-}
-
 #[test]
 fn the_source_in_c_conforms_and_takes_no_memory_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let (host, library) = (conform_source(folder.path()), fifo("1.0.0", folder.path()));
-    let path = folder.path().join("coins");
+    let coins = Fifo::make(folder.path().join("coins"));
     let long = "x".repeat(600);
     let odd = format!("bob\n{long} kas\nbob kls x\n\u{e9}ve kas\n");
-    let _open = filled_fifo(&path, &format!("alice kas\n# hello\n{odd}carol\tkls\r\n\ndave ka"));
-    let config = format!("{{\"path\":{:?}}}", path.to_str().unwrap());
+    coins.say(&format!("alice kas\n# hello\n{odd}carol\tkls\r\n\ndave ka"));
+    let config = format!("{{\"path\":{:?}}}", coins.path().to_str().unwrap());
 
     let has_valgrind = Command::new("valgrind").arg("--version").output().is_ok();
     let mut command = Command::new(if has_valgrind { Path::new("valgrind") } else { &host });
@@ -74,7 +64,8 @@ fn the_source_in_c_says_what_is_wrong_with_its_settings() {
 fn the_host_in_c_finds_what_is_wrong_with_a_source() {
     let folder = tempfile::tempdir().unwrap();
     let host = conform_source(folder.path());
-    let good = std::fs::read_to_string(root().join("docs/plugins/source-in-c/suffix_source.c")).unwrap();
+    let good =
+        std::fs::read_to_string(root().join("docs/plugins/source-in-c/suffix_source.c")).unwrap();
     let verdict = |edits: &[(&str, &str)]| {
         let mut text = good.clone();
         for (old, new) in edits {
