@@ -101,7 +101,7 @@ fn the_dialect_conforms_through_the_border() {
 
     testing::transcripts(&[dialect], &transcripts);
     // Fewer than in its own tests, which are optimised.
-    let limits = testing::Limits { seeds: 4, flood: 300, ..testing::Limits::default() };
+    let limits = testing::Limits { seeds: 4, flood: 600, ..testing::Limits::default() };
     testing::check_conformance(&[dialect], &testing::scripts(&transcripts), &limits).unwrap();
 
     assert_eq!((&*plugin.name, &*plugin.version), ("switcher-kaspa", "1.0.0"));

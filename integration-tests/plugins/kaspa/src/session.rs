@@ -18,7 +18,7 @@ use crate::wire::{self, Message};
 pub(crate) const STATE_VERSION: u16 = 1;
 
 /// Most requests that may be outstanding at one pool.
-const MAX_ASKED: usize = 128;
+const MAX_ASKED: usize = 64;
 
 /// The first tag of a leg, see [`Leg::tag`].
 const FIRST_TAG: u8 = 10;
