@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use switcher_core::plugins::PluginBook;
 use switcher_core::settings::{CoinSettings, ListenerSettings, Pacing, PoolSettings};
 use switcher_core::{Control, Settings, Setup, State, Stop, run};
 use switcher_plugin::{
@@ -201,6 +202,7 @@ impl Life {
             settings: self.config.settings.clone(),
             dialects: self.config.dialects.clone(),
             sources: vec![Box::new(TestSource(self.instructions.0.subscribe()))],
+            plugins: PluginBook::default(),
         };
         let control = Control { stop: stopped, started: Some(started) };
         let thread = std::thread::spawn(move || {

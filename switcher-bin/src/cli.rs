@@ -77,7 +77,7 @@ enum Command {
         /// Its config.json.
         file: PathBuf,
     },
-    /// Lists the built-in dialects and coin sources.
+    /// Lists dialects and coin sources: what is built in, and what a configuration loads.
     Plugins,
     /// Has a running switcher replace its program by what lies at its path now, and waits for it.
     Upgrade(Target),
@@ -126,7 +126,19 @@ pub(crate) fn run(
     };
     match cli.command {
         Some(Command::Config) => write!(out, "{}", document::DEFAULT_FILE)?,
-        Some(Command::Plugins) => write!(out, "{}", plugins::table(BUILT_IN))?,
+        Some(Command::Plugins) => {
+            let built_in = plugins::report(BUILT_IN);
+            let inputs = inputs(cli.given, &go, invocation, None);
+            let reports = match inputs.file {
+                // Without a configuration nothing is loaded.
+                None => vec![built_in],
+                Some(_) => match load(&inputs, BUILT_IN) {
+                    Ok(config) => config.loaded.reports(built_in),
+                    Err(mistakes) => return refuse(&mistakes, err),
+                },
+            };
+            write!(out, "{}", plugins::table(&reports))?;
+        }
         #[cfg(feature = "demo")]
         Some(Command::Demo { auto, seconds }) => {
             let limit = seconds.map(std::time::Duration::from_secs);
@@ -185,6 +197,11 @@ fn read(
     invocation: &Invocation,
     text: Option<String>,
 ) -> Result<Config, Mistakes> {
+    load(&inputs(given, go, invocation, text), BUILT_IN)
+}
+
+/// Where the configuration comes from, and what stands in its file.
+fn inputs(given: Given, go: &GoFlags, invocation: &Invocation, text: Option<String>) -> Inputs {
     let variable = || {
         let mut named = invocation.environment.iter().filter(|(name, _)| name == FILE_VARIABLE);
         named.next().map(|(_, path)| PathBuf::from(path))
@@ -197,13 +214,12 @@ fn read(
     let file = given.config.or_else(variable).or_else(usual);
     // One that cannot be read is told by `load`.
     let text = text.or_else(|| std::fs::read_to_string(file.as_deref()?).ok());
-    let inputs = Inputs {
+    Inputs {
         file,
         text,
         environment: invocation.environment.clone(),
         flags: [go.set.clone(), given.set].concat(),
-    };
-    load(&inputs, BUILT_IN)
+    }
 }
 
 fn refuse(mistakes: &Mistakes, err: &mut dyn Write) -> anyhow::Result<Outcome> {
@@ -236,6 +252,11 @@ fn check(
             }
             None => {}
         }
+    }
+    for (source, table) in config.loaded.configured(&config.sources.loaded) {
+        // That it can be worked with was found out when the configuration was read.
+        let found = source.check(table).unwrap_or_else(|error| error.to_string());
+        writeln!(err, "sources.{}: {found}", source.name())?;
     }
     if with_host {
         for finding in host::findings(&host::Facts::read(), &config.settings.limits) {

@@ -181,7 +181,11 @@ pub(crate) fn serve(
             return Ok(());
         };
         let why = if state.is_late() {
-            anyhow!("not all shards stopped within {:?}", config.settings.timing.freeze)
+            anyhow!(
+                "not all shards stopped within {:?}: {}",
+                config.settings.timing.freeze,
+                trial::stuck()
+            )
         } else if watch.is_told_to_end() || signals.end_is_pending() {
             first = Some(Stop::Drain);
             anyhow!("the program was told to stop")

@@ -14,6 +14,7 @@ mod evict;
 mod ids;
 mod listeners;
 pub mod plan;
+pub mod plugins;
 mod pool_watch;
 mod pools;
 mod rehearsal;

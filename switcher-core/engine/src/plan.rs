@@ -70,6 +70,8 @@ pub struct ListenerPlan {
     pub name: String,
     /// Its dialects; the first of a family answers for it.
     pub dialects: Vec<Arc<dyn StratumDialect>>,
+    /// The group of shards that serves it: 0 unless it has one of its own.
+    pub group: usize,
     options: serde_json::Value,
     view: RwLock<Arc<ListenerView>>,
 }
@@ -179,6 +181,21 @@ impl Plan {
     /// If the index is another plan's.
     pub fn pool(&self, id: PoolId) -> &PoolPlan {
         self.pools.get(usize::from(id.0)).expect("pool ids come from this plan")
+    }
+
+    /// Number of groups of shards.
+    pub fn groups(&self) -> usize {
+        1 + self.listeners.iter().map(|listener| listener.group).max().unwrap_or(0)
+    }
+
+    /// Number of groups of shards whose sessions may meet this pool.
+    pub fn groups_of(&self, pool: &PoolPlan) -> usize {
+        let family = pool.dialect.family();
+        let speaks = |listener: &&ListenerPlan| {
+            listener.dialects.iter().any(|dialect| dialect.family() == family)
+        };
+        let groups = self.listeners.iter().filter(speaks).map(|listener| listener.group);
+        groups.collect::<std::collections::BTreeSet<_>>().len().max(1)
     }
 
     /// The index of a pool by its name.
@@ -298,6 +315,7 @@ fn listeners(
     errors: &mut Vec<SettingsError>,
 ) -> Vec<ListenerPlan> {
     let mut listeners = Vec::new();
+    let mut groups = 0;
     for (at, listener) in settings.listeners.iter().enumerate() {
         let mut spoken = Vec::new();
         for name in &listener.dialects {
@@ -315,9 +333,12 @@ fn listeners(
                 }),
             }
         }
+        let is_apart = settings.own_shards.contains(&listener.name);
+        groups += usize::from(is_apart);
         listeners.push(ListenerPlan {
             name: listener.name.clone(),
             dialects: spoken,
+            group: if is_apart { groups } else { 0 },
             options: listener.options.clone(),
             view: RwLock::default(),
         });

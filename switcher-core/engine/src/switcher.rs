@@ -23,7 +23,8 @@ use crate::counters::ShardCounters;
 use crate::ids::Ids;
 use crate::listeners;
 use crate::plan::{ListenerPlan, Plan};
-use crate::pool_watch;
+use crate::plugins::PluginBook;
+use crate::pool_watch::{self, Prober};
 use crate::rehearsal::Sampler;
 use crate::session::frozen::FrozenSession;
 use crate::settings::{FleetNumber, Settings, SettingsError};
@@ -41,6 +42,9 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 /// After so long without a number of its own the switcher says what it waits for.
 const NUMBER_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long is waited for the threads of shards to end.
+const SHARD_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a source may take to stop when the program ends.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -52,6 +56,8 @@ pub struct Setup {
     pub dialects: Vec<Arc<dyn StratumDialect>>,
     /// Coin sources in order of priority.
     pub sources: Vec<Box<dyn CoinSource>>,
+    /// What the API shows of the plug-ins.
+    pub plugins: PluginBook,
 }
 
 /// How to end.
@@ -185,6 +191,7 @@ impl Ready {
             listeners: listeners::place(parts.listening, listeners),
             admin: listeners::keep_admin(setup.settings.admin, admin),
             upgrades: parts.upgrades,
+            plugins: setup.plugins.clone(),
             threads: parts.threads,
         };
         let late = std::mem::take(&mut state.late);
@@ -209,6 +216,7 @@ struct Engine {
     listeners: Vec<(SavedListener, TcpListener)>,
     admin: Option<TcpListener>,
     upgrades: Upgrades,
+    plugins: PluginBook,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -228,14 +236,10 @@ impl Engine {
             pool_watch::resolve_first(&self.plan).await;
         }
         let resolver = tokio::spawn(pool_watch::keep_resolving(Arc::clone(&self.plan), !is_first));
-        let prober = tokio::spawn(pool_watch::probe_unknown(
-            Arc::clone(&self.plan),
-            Arc::clone(&self.ids),
-            setup.settings.probe,
-        ));
-        let mut prober = Box::pin(prober);
-        if is_first {
-            let _ = tokio::time::timeout(PROBE_PATIENCE, &mut prober).await;
+        let (plan, ids) = (Arc::clone(&self.plan), Arc::clone(&self.ids));
+        let mut prober = Prober::start(plan, ids, setup.settings.probe);
+        if let Some(prober) = prober.as_mut().filter(|_| is_first) {
+            let _ = tokio::time::timeout(PROBE_PATIENCE, prober.tried()).await;
         }
         self.shards.watch_ports(self.listeners.iter().map(|(saved, _)| saved.address.port()));
         let draining = Arc::default();
@@ -258,7 +262,7 @@ impl Engine {
             task.abort();
         }
         resolver.abort();
-        prober.abort();
+        drop(prober);
         draining.store(true, Ordering::Relaxed);
         let mut state = State::default();
         let now = tokio::time::Instant::now;
@@ -288,13 +292,24 @@ impl Engine {
             admin.stop();
         }
         self.shards.disconnect();
+        self.join(!state.late.is_empty()).await;
+        state
+    }
+
+    /// Waits for the shards' threads. One that is late, or hangs, is left behind.
+    async fn join(&mut self, some_are_late: bool) {
+        let deadline = tokio::time::Instant::now() + SHARD_PATIENCE;
         for thread in self.threads.drain(..) {
-            // One that is late is left behind; it ends when it has given its sessions back.
-            if (state.late.is_empty() || thread.is_finished()) && thread.join().is_err() {
+            while !thread.is_finished() && !some_are_late && tokio::time::Instant::now() < deadline
+            {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if !thread.is_finished() {
+                tracing::error!("a shard does not stop and is left behind");
+            } else if thread.join().is_err() {
                 tracing::error!("a shard has panicked");
             }
         }
-        state
     }
 
     /// Waits for a source to give this switcher its number, or for the end.
@@ -319,11 +334,12 @@ impl Engine {
     fn resume(&self, resumed: Resumed) -> Joining {
         let add = {
             let (budget, shards) = (Arc::clone(&self.budget), self.shards.clone());
-            let ids = Arc::clone(&self.ids);
+            let (ids, plan) = (Arc::clone(&self.ids), Arc::clone(&self.plan));
             move |session: FrozenSession| {
                 budget.add_session();
                 ids.hold(session.id());
-                shards.resume(session);
+                let listener = session.listener(&plan);
+                shards.resume(session, listener);
             }
         };
         resumed.sessions.into_iter().for_each(&add);
@@ -381,6 +397,7 @@ impl Engine {
             started: clock::now(),
             draining: Arc::clone(draining),
             upgrades: self.upgrades.clone(),
+            plugins: self.plugins.clone(),
         };
         let listener = match &self.admin {
             Some(listener) => listener.try_clone(),
@@ -544,12 +561,13 @@ impl Parts {
         };
         let mut handles = Vec::new();
         let mut queues = Vec::new();
-        for _ in 0..count {
+        for group in (0..plan.groups()).flat_map(|group| std::iter::repeat_n(group, count)) {
             let (commands, queue) = mpsc::unbounded_channel();
-            handles.push(ShardHandle { commands, counters: Arc::new(ShardCounters::new(&plan)) });
+            let counters = Arc::new(ShardCounters::new(&plan));
+            handles.push(ShardHandle { commands, counters, group });
             queues.push(queue);
         }
-        let shards = Shards::new(handles);
+        let shards = Shards::new(handles, &plan);
         shards.load_counters(&plan, &document.counters);
         let names: Vec<_> = setup.sources.iter().map(|source| source.name().to_owned()).collect();
         let tell = shards.clone();

@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal};
@@ -58,14 +59,22 @@ pub enum LoadError {
     Malformed(&'static str),
 }
 
-/// Loads a plug-in. It stays loaded to the end of the process, also if this fails.
+/// What is loaded already: a library is entered once per process.
+static LOADED: Mutex<Vec<(PathBuf, Arc<Plugin>)>> = Mutex::new(Vec::new());
+
+/// Loads a plug-in. It stays loaded to the end of the process, also if this fails. One that is
+/// loaded already is not loaded again.
 ///
 /// # Errors
 ///
 /// It is not to be trusted, cannot be loaded, or makes no sense.
-pub fn load(path: &Path, sha256: Option<&str>) -> Result<Plugin, LoadError> {
+pub fn load(path: &Path, sha256: Option<&str>) -> Result<Arc<Plugin>, LoadError> {
     let path = path.canonicalize()?;
     look_at(&path, sha256)?;
+    let mut known = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, plugin)) = known.iter().find(|(loaded, _)| *loaded == path) {
+        return Ok(Arc::clone(plugin));
+    }
     // Threads that it starts, even while it is being loaded, shall take no signal.
     let before = SigSet::all()
         .thread_swap_mask(SigmaskHow::SIG_SETMASK)
@@ -78,7 +87,9 @@ pub fn load(path: &Path, sha256: Option<&str>) -> Result<Plugin, LoadError> {
     if let Err(error) = ignored.map(|_| ()).and(restored) {
         tracing::warn!(%error, "signals could not be set as they were before a plug-in");
     }
-    loaded
+    let plugin = Arc::new(loaded?);
+    known.push((path, Arc::clone(&plugin)));
+    Ok(plugin)
 }
 
 fn open(path: &Path) -> Result<Plugin, LoadError> {

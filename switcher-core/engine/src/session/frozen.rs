@@ -93,6 +93,11 @@ impl FrozenSession {
     pub(crate) fn id(&self) -> SessionId {
         self.data.id
     }
+
+    /// The listener where it goes on; the first if it cannot.
+    pub(crate) fn listener(&self, plan: &Plan) -> usize {
+        self.data.home(plan).map_or(0, |home| home.listener)
+    }
 }
 
 impl FrozenData {
