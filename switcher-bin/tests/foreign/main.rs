@@ -8,7 +8,9 @@
 )]
 
 mod build;
-mod engine;
 mod fifo;
+mod mining;
 mod peers;
+mod program;
 mod sources;
+mod tutorials;
