@@ -109,7 +109,7 @@ impl Switcher {
     /// Version of each loaded plug-in by name.
     pub(crate) fn versions(&self) -> Vec<(String, String)> {
         let plugins = self.api("/api/v1/plugins");
-        let all = plugins["items"].as_array().unwrap().iter();
+        let all = plugins.as_array().unwrap().iter();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let loaded = all.filter(|plugin| plugin["origin"] != "built in");
         let mut versions: Vec<_> =

@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader, Result, Write};
 use std::net::{TcpListener, TcpStream};
 
 fn main() -> Result<()> {
-    for stream in TcpListener::bind("127.0.0.1:14444")?.incoming() {
+    let listener = TcpListener::bind("127.0.0.1:14444")?;
+    println!("open");
+    for stream in listener.incoming() {
         let stream = stream?;
         std::thread::spawn(move || serve(stream));
     }
