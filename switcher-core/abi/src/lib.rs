@@ -19,3 +19,5 @@ pub mod host;
 pub mod raw;
 #[cfg(feature = "sdk")]
 pub mod sdk;
+#[cfg(feature = "testing")]
+pub mod testing;
