@@ -5,6 +5,7 @@
 //! A block of a tutorial is told by the words behind its fence: a file's language and name, `sh`, or
 //! `output` for lines that the commands before it print. A file that comes again is continued.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -52,11 +53,37 @@ fn the_tutorial_of_a_coin_source_leads_to_the_templates() {
     reader.has_made("suffix", "source-template", &["Cargo.toml", "src/lib.rs"]);
 }
 
+/// The crates that have a workspace of their own.
+const CRATES: [&str; 3] = [
+    "docs/plugins/dialect-template",
+    "docs/plugins/source-template",
+    "integration-tests/plugins/kaspa",
+];
+
 #[test]
-fn the_templates_are_formatted() {
-    for template in ["docs/plugins/dialect-template", "docs/plugins/source-template"] {
+fn crates_of_their_own_are_formatted() {
+    for folder in CRATES {
         let mut cargo = Command::new(env!("CARGO"));
-        run(cargo.current_dir(root().join(template)).args(["fmt", "--check"]));
+        run(cargo.current_dir(root().join(folder)).args(["fmt", "--check"]));
+    }
+}
+
+/// So that building them needs nothing that building the project has not fetched.
+#[test]
+fn lock_files_name_nothing_that_the_projects_does_not() {
+    let packages = |folder: &Path| {
+        let text = std::fs::read_to_string(folder.join("Cargo.lock")).unwrap();
+        let package = |text: &str| {
+            let checksum = text.lines().find(|line| line.starts_with("checksum = "))?;
+            Some((text.lines().next()?.to_owned(), checksum.to_owned()))
+        };
+        text.split("[[package]]\n").filter_map(package).collect::<BTreeSet<_>>()
+    };
+    let known = packages(&root());
+    for folder in CRATES {
+        let own = packages(&root().join(folder));
+        let news: Vec<_> = own.difference(&known).collect();
+        assert!(!own.is_empty() && news.is_empty(), "{folder}: {news:#?}");
     }
 }
 

@@ -218,11 +218,8 @@ impl Session {
 
 /// The pool's answer to a share goes to the miner as it is.
 fn share_answered(leg: LegId, asked: &Asked, message: &Message<'_>, out: &mut Outbox) {
-    let verdict = if message.is_yes() {
-        Verdict::Accept
-    } else {
-        Verdict::Reject(message.error_code())
-    };
+    let verdict =
+        if message.is_yes() { Verdict::Accept } else { Verdict::Reject(message.error_code()) };
     out.push(Action::Share { leg: Some(leg), verdict, difficulty: asked.difficulty });
     let (result, error) = (message.result(), message.error());
     answer(out, Side::Downstream, asked.miner_id.as_deref(), result, error);
