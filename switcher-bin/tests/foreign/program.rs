@@ -150,7 +150,7 @@ fn configuration(pools: &[(&str, &Pool)], coins: &Path) -> String {
          linger_min = \"1s\"\n\
          drain = \"0s\"\n",
     );
-    writeln!(text, "[sources.fifo]\npath = {coins:?}").unwrap();
+    writeln!(text, "[sources.fifo]\npath = \"{}\"", coins.display()).unwrap();
     for (coin, pool) in pools {
         write!(
             text,

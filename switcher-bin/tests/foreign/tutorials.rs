@@ -120,7 +120,7 @@ impl Reader {
                     self.run(&body, template);
                 }
                 None if fence == "output" => self.has_printed(&body),
-                None => panic!("{page}: what is a block of {fence:?}?"),
+                None => assert_eq!(fence, "", "{page} has a block of an unknown kind"),
             }
         }
         assert!(commands > 3, "{page} was followed");
@@ -133,18 +133,13 @@ impl Reader {
     fn write(&self, file: &str, body: &str) {
         let path = self.place.join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let made_by_cargo = ["Cargo.toml", "src/lib.rs"].contains(&file) && !self.is_ours(&path);
+        let made_by_cargo =
+            ["Cargo.toml", "src/lib.rs"].contains(&file) && is_as_cargo_made_it(&path);
         let before = match std::fs::read_to_string(&path) {
             Ok(before) if !made_by_cargo => before + "\n",
             _ => String::new(),
         };
         std::fs::write(path, before + &self.translated(body)).unwrap();
-    }
-
-    /// Whether a file is not any more what `cargo new` has made it.
-    fn is_ours(&self, path: &Path) -> bool {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        !text.contains("pub fn add(") && !text.ends_with("[dependencies]\n")
     }
 
     fn run(&mut self, commands: &str, template: &str) {
@@ -183,8 +178,8 @@ impl Reader {
         let mut rest = self.printed.as_str();
         for line in promised.lines() {
             let at = rest.find(line);
-            let at = at.unwrap_or_else(|| panic!("{line:?} is not printed: {}", self.printed));
-            rest = &rest[at + line.len()..];
+            assert!(at.is_some(), "{line:?} is not printed: {}", self.printed);
+            rest = &rest[at.unwrap() + line.len()..];
         }
     }
 
@@ -199,4 +194,10 @@ impl Reader {
             assert_eq!(made, self.translated(&there), "{file}");
         }
     }
+}
+
+/// Whether a file is still as `cargo new` has made it.
+fn is_as_cargo_made_it(path: &Path) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.contains("pub fn add(") || text.ends_with("[dependencies]\n")
 }

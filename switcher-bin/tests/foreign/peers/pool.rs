@@ -204,8 +204,8 @@ impl Connection {
         self.job_count += 1;
         let seed = format!("{} {} {}", self.config.name, self.number, self.job_count);
         let digest = Sha256::digest(seed);
-        let word = |at: usize| u64::from_be_bytes(digest[8 * at..8 * at + 8].try_into().unwrap());
-        let header = [word(0), word(1), word(2), word(3)];
+        let eight = |at: usize| u64::from_be_bytes(digest[8 * at..8 * at + 8].try_into().unwrap());
+        let header = [eight(0), eight(1), eight(2), eight(3)];
         let work = Work { header, time: 1_662_696_346 + self.job_count };
         let form = if self.likes_digits { work.digits() } else { work.words() };
         // Every pool and connection counts from 1: the same ids everywhere.
