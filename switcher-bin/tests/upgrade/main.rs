@@ -10,6 +10,7 @@ mod failures;
 mod golden;
 mod operator;
 mod phases;
+mod plugins;
 mod running;
 mod storms;
 mod swap;

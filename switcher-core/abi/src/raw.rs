@@ -307,9 +307,10 @@ mirror! {
 }
 
 growing!(
-    SwError, SwHost, SwUpstream, SwPool, SwListener, SwSeat, SwInput, SwAction, SwNotice, SwWanted,
+    SwError, SwUpstream, SwPool, SwListener, SwSeat, SwInput, SwAction, SwNotice, SwWanted,
     SwPlugin
 );
+growing!(SwHost from std::mem::offset_of!(SwHost, field));
 growing!(SwDialect from std::mem::offset_of!(SwDialect, describe));
 growing!(SwSource from std::mem::offset_of!(SwSource, check));
 
