@@ -205,6 +205,16 @@ impl SwitcherConfig {
         self
     }
 
+    /// Puts a dialect in the place of the one of its name, and its sessions on shards of their own,
+    /// as it is done with one that was loaded.
+    #[must_use]
+    pub fn foreign(mut self, dialect: Arc<dyn StratumDialect>) -> Self {
+        self.dialects.retain(|known| known.name() != dialect.name());
+        self.dialects.push(dialect);
+        self.settings.own_shards.push("miners".to_owned());
+        self
+    }
+
     /// Changes the settings.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {

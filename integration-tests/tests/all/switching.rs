@@ -1,9 +1,12 @@
 //! The main job: miners go on mining at another pool, on the same connection, without a loss.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use integration_tests::{Switcher, SwitcherConfig};
 use stratum_peers::{Miner, MinerConfig, Pool, PoolConfig, eventually_within};
+use switcher_plugin::StratumDialect;
+use switcher_plugin_abi::testing::Library;
 
 use crate::support::has_noticed_nothing;
 
@@ -98,8 +101,12 @@ impl Field {
 
 /// The miners between pools with these extranonce2 sizes.
 async fn twenty_switches(size_a: usize, size_b: usize, freezes: bool) {
+    twenty_switches_of(SwitcherConfig::new(), size_a, size_b, freezes).await;
+}
+
+async fn twenty_switches_of(config: SwitcherConfig, size_a: usize, size_b: usize, freezes: bool) {
     let (a, b) = pools(size_a, size_b).await;
-    let switcher = SwitcherConfig::new().pool("btc", &a).pool("bch", &b).start().await;
+    let switcher = config.pool("btc", &a).pool("bch", &b).start().await;
     let field = Field {
         switcher,
         coins: ["btc", "bch"],
@@ -137,4 +144,18 @@ async fn miners_switch_twenty_times_between_pools_of_4_and_4() {
 #[tokio::test(flavor = "multi_thread")]
 async fn freezes_in_the_midst_of_switches_lose_nothing() {
     twenty_switches(8, 4, true).await;
+}
+
+/// The dialect of the miners and of one of the pools is on the other side of the C border.
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_of_a_loaded_dialect_switch_and_are_frozen_likewise() {
+    let library = Library::built("btc");
+    let plugin = switcher_plugin_abi::host::load(&library.path(), None).expect("it is loaded");
+    let dialect = plugin.dialects.first().expect("it has one");
+    let config = SwitcherConfig::new().foreign(Arc::clone(dialect) as Arc<dyn StratumDialect>);
+
+    twenty_switches_of(config, 8, 4, true).await;
+
+    let standing = plugin.health.standing();
+    assert_eq!((standing.faults, standing.quarantine), (0, None));
 }

@@ -13,6 +13,7 @@ mod golden;
 mod operator;
 mod original;
 mod phases;
+mod plugins;
 mod running;
 mod stand_in;
 mod storms;

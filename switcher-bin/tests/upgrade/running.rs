@@ -31,6 +31,7 @@ pub(crate) struct Start {
     pool_options: String,
     coins: Option<String>,
     more: String,
+    listener: String,
     environment: Vec<(String, String)>,
 }
 
@@ -38,8 +39,14 @@ impl Start {
     /// Serves miners with these pools, whose coins have the same names as they are given here.
     pub(crate) fn new<'a>(pools: impl IntoIterator<Item = (&'a str, SocketAddr)>) -> Self {
         let pools = pools.into_iter().map(|(coin, at)| (coin.to_owned(), at)).collect();
-        let (pool_options, more) = (String::new(), String::new());
-        Self { pools, pool_options, coins: None, more, environment: Vec::new() }
+        Self {
+            pools,
+            pool_options: String::new(),
+            coins: None,
+            more: String::new(),
+            listener: String::new(),
+            environment: Vec::new(),
+        }
     }
 
     /// With one pool for one coin.
@@ -65,6 +72,12 @@ impl Start {
         self
     }
 
+    /// With more keys of the listener.
+    pub(crate) fn listener(mut self, text: &str) -> Self {
+        self.listener.push_str(text);
+        self
+    }
+
     /// With a variable.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -74,6 +87,7 @@ impl Start {
     fn configuration(&self) -> String {
         let mut text = String::from("probe = false\nshards = 2\n");
         text.push_str("[[listeners]]\nname = \"miners\"\nlisten = \"127.0.0.1:0\"\n");
+        text.push_str(&self.listener);
         text.push_str("[admin]\nlisten = \"127.0.0.1:0\"\n");
         if self.coins.is_some() {
             text.push_str("[sources.file]\npath = \"coins.toml\"\nsettle = \"50ms\"\n");

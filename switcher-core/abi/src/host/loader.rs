@@ -39,7 +39,7 @@ pub enum LoadError {
     OtherFile(String),
     /// The system's loader refuses it.
     #[error("{0}")]
-    Unloadable(#[from] libloading::Error),
+    Unloadable(String),
     /// It was built for another major version of the border.
     #[error("it is built for version {found} of the plug-in ABI, this program has version {own}")]
     OtherMajor {
@@ -95,7 +95,12 @@ pub fn load(path: &Path, sha256: Option<&str>) -> Result<Arc<Plugin>, LoadError>
 fn open(path: &Path) -> Result<Plugin, LoadError> {
     // NOW, so that what it lacks is told here and not by the first miner.
     // SAFETY: running its initialisers is what the operator asked for.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }?;
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+    let library = library.map_err(|error| {
+        // What the system said stands behind it.
+        let said = std::error::Error::source(&error).map_or(String::new(), |it| format!(": {it}"));
+        LoadError::Unloadable(format!("{error}{said}"))
+    })?;
     // Never unloaded: threads and thread-locals of it may live on.
     let library: &'static Library = Box::leak(Box::new(library));
     // SAFETY: a symbol of this name has this type, as the header says.

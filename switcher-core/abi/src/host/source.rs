@@ -4,8 +4,7 @@
 
 use std::ffi::c_void;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc as queue};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc as queue};
 
 use async_trait::async_trait;
 use switcher_plugin::{
@@ -268,9 +267,9 @@ fn raw_wanted(change: &Wanted) -> SwWanted {
 
 /// What [`SwSink`] is. Stays for ever, so that a source that posts too late finds it closed.
 struct Sink {
-    is_open: AtomicBool,
     source: String,
-    board: BoardWriter,
+    /// None once it is closed.
+    board: RwLock<Option<BoardWriter>>,
     give_up: mpsc::UnboundedSender<String>,
     health: Arc<Health>,
 }
@@ -282,16 +281,15 @@ impl Sink {
         give_up: mpsc::UnboundedSender<String>,
     ) -> &'static Self {
         Box::leak(Box::new(Self {
-            is_open: AtomicBool::new(true),
             source: table.name.clone(),
-            board,
+            board: RwLock::new(Some(board)),
             give_up,
             health: Arc::clone(&table.health),
         }))
     }
 
     fn close(&self) {
-        self.is_open.store(false, Ordering::Release);
+        *self.board.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -311,13 +309,14 @@ pub(super) unsafe extern "C" fn post(sink: *mut SwSink, notice: *const SwNotice)
     else {
         return SW_FAILED;
     };
-    if !sink.is_open.load(Ordering::Acquire) {
+    let board = sink.board.read().unwrap_or_else(PoisonError::into_inner);
+    let Some(board) = &*board else {
         sink.health.late(&sink.source);
         return SW_EXCESS;
-    }
+    };
     // SAFETY: what the notice points to is lent to us.
     match unsafe { notice_of(&raw) } {
-        Ok(Posted::Notice(notice)) => sink.board.post(notice),
+        Ok(Posted::Notice(notice)) => board.post(notice),
         Ok(Posted::GaveUp(why)) => {
             let _ = sink.give_up.send(why);
         }
