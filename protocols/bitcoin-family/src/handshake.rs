@@ -208,7 +208,7 @@ impl BitcoinSession {
         if !self.state.probe {
             self.refit(theirs.size2());
             let (own, means) = (self.own(), self.means_of(leg_id));
-            match theirs.rung(own, &means) {
+            match theirs.rung(own, means) {
                 Ok(rung) => told = rung == Rung::Announce,
                 Err(why) => {
                     // Its sizes are worth knowing even so: later sessions may leave room.
@@ -337,7 +337,7 @@ impl BitcoinSession {
             epoch.rung(own)
         } else {
             // What the miner has asked for since may have opened a better one.
-            let rung = epoch.theirs.rung(own, &means).ok();
+            let rung = epoch.theirs.rung(own, means).ok();
             epoch.told = rung == Some(Rung::Announce);
             rung
         };
