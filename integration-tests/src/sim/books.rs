@@ -22,7 +22,7 @@ pub(crate) struct Job {
     /// The rest of the line: hash, branches, version, bits.
     pub(crate) rest: [Value; 4],
     pub(crate) time: u32,
-    /// How often its pool had changed extranonce or difficulty by then.
+    /// How often its pool had changed its extranonce by then.
     pub(crate) changes: u32,
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Connection {
     pub(crate) subscribed: bool,
     pub(crate) authorized: bool,
     pub(crate) jobs: u32,
-    /// How often extranonce or difficulty were changed.
+    /// How often its extranonce was changed.
     pub(crate) changes: u32,
     difficulty: Option<f64>,
     pub(crate) difficulties: Vec<f64>,
@@ -96,7 +96,6 @@ impl Connection {
         let difficulty = f64::from(self.number * 1000 + part + 2);
         self.difficulty = Some(difficulty);
         self.difficulties.push(difficulty);
-        self.changes += 1;
         line(&json!({"id": null, "method": "mining.set_difficulty", "params": [difficulty]}))
     }
 

@@ -129,7 +129,7 @@ impl BitcoinSession {
     /// # Errors
     ///
     /// It cannot; the text says why.
-    pub(crate) fn rung_at(&self, theirs: &Theirs, own: Own, means: &Means) -> Result<Rung, String> {
+    pub(crate) fn rung_at(&self, theirs: &Theirs, own: Own, means: Means) -> Result<Rung, String> {
         match theirs.rung(own, means) {
             Ok(rung) if rung != Rung::Echo && self.state.btcagent.is_some() => {
                 Err("an agent's frames are understood by sserver only, which adopts the \

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jsonrpc::{Message, elements, is_json, number, string, text, write_string};
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side};
 
+use crate::extranonce::write_in_force;
 use crate::leg::Ask;
 use crate::login::Login;
 use crate::quirks::SetExtranonce;
@@ -124,16 +125,7 @@ impl BitcoinSession {
         result.extend_from_slice(b"],[\"mining.notify\",");
         write_string(&mut result, &session_id);
         result.extend_from_slice(b"]],\"");
-        let size2 = match &self.state.told {
-            Some(told) => {
-                told.write_hex(&mut result);
-                usize::from(told.size2())
-            }
-            None => {
-                own.write_hex(&mut result);
-                own.size2()
-            }
-        };
+        let size2 = write_in_force(own, self.state.told.as_deref(), &mut result);
         result.extend_from_slice(format!("\",{size2}]").as_bytes());
         self.grant(id, &result, out)?;
 

@@ -223,16 +223,16 @@ impl Theirs {
     ///
     /// It cannot be served; the text says how much room is missing, and what stands in the way of
     /// the rungs below.
-    pub(crate) fn rung(&self, own: Own, means: &Means) -> Result<Rung, String> {
+    pub(crate) fn rung(&self, own: Own, means: Means) -> Result<Rung, String> {
         let Means { rungs, subscribed, quirks } = means;
         if let Some(rung) = self.fits(own).filter(|rung| rungs.has(*rung)) {
             return Ok(rung);
         }
-        let can_change = self.may_be_told(own, *quirks);
-        if rungs.has(Rung::Announce) && *subscribed && can_change {
+        let can_change = self.may_be_told(own, quirks);
+        if rungs.has(Rung::Announce) && subscribed && can_change {
             return Ok(Rung::Announce);
         }
-        let can_return = own.form.is_none() && sizes_for(self.size2, *quirks).is_some();
+        let can_return = own.form.is_none() && sizes_for(self.size2, quirks).is_some();
         if rungs.has(Rung::Reconnect) && can_return && quirks.obeys_reconnect {
             return Ok(Rung::Reconnect);
         }
@@ -319,6 +319,17 @@ impl Theirs {
             _ => usize::from(self.size2).checked_sub(own.len() + own.size2()),
         }
     }
+}
+
+/// Appends, in hex, the extranonce1 that a miner mines by: a pool's that it was told, or its own.
+/// Returns the extranonce2 size.
+pub(crate) fn write_in_force(own: Own, told: Option<&Theirs>, out: &mut Vec<u8>) -> usize {
+    if let Some(told) = told {
+        told.write_hex(out);
+        return usize::from(told.size2);
+    }
+    own.write_hex(out);
+    own.size2()
 }
 
 /// What sizes of ours a pool with this extranonce2 size has room to fold, if there are any that the
@@ -446,7 +457,7 @@ mod tests {
     fn a_pool_without_room_is_refused_with_the_numbers() {
         let theirs = Theirs::of_subscribe(br#"[[],"3263b370",3]"#).unwrap();
 
-        let why = theirs.rung(own(1, 3), &means(Rungs::ALL, false, "x/1")).unwrap_err();
+        let why = theirs.rung(own(1, 3), means(Rungs::ALL, false, "x/1")).unwrap_err();
 
         assert!(why.contains("has 3 bytes") && why.contains("1 + 3"), "{why}");
         assert!(why.contains("announce: not asked for"), "{why}");
@@ -466,12 +477,12 @@ mod tests {
             ("cgminer/4.1 avalon", true, all, 4, Some(Rung::Announce)),
             ("cgminer/4.1 avalon", false, all, 4, None),
         ] {
-            let rung = tiny.rung(own(1, size2), &means(rungs, subscribed, agent));
+            let rung = tiny.rung(own(1, size2), means(rungs, subscribed, agent));
 
             assert_eq!(rung.clone().ok(), expected, "{agent} {subscribed}: {rung:?}");
         }
         let may_drop = Means { rungs: all, ..means(all, false, "unheard/1") };
-        assert_eq!(tiny.rung(own(1, 3), &may_drop), Ok(Rung::Drop));
+        assert_eq!(tiny.rung(own(1, 3), may_drop), Ok(Rung::Drop));
     }
 
     #[test]

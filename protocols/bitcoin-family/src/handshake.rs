@@ -213,7 +213,7 @@ impl BitcoinSession {
         if !self.state.probe {
             self.refit(theirs.size2());
             let (own, means) = (self.own(), self.means_of(leg_id));
-            match self.rung_at(&theirs, own, &means) {
+            match self.rung_at(&theirs, own, means) {
                 Ok(rung) => told = rung == Rung::Announce,
                 Err(why) => {
                     // Its sizes are worth knowing even so: later sessions may leave room.
@@ -348,7 +348,7 @@ impl BitcoinSession {
         } else {
             // What the miner has asked for since may have opened a better one.
             let theirs = epoch.theirs;
-            let rung = self.rung_at(&theirs, own, &means).ok();
+            let rung = self.rung_at(&theirs, own, means).ok();
             let Some(epoch) = self.leg(leg_id).and_then(|leg| leg.epoch.as_mut()) else { return };
             epoch.told = rung == Some(Rung::Announce);
             rung

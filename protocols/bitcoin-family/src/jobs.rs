@@ -80,6 +80,11 @@ impl<'a> Notify<'a> {
         })
     }
 
+    /// The job's id as its pool knows it.
+    pub(crate) fn job_id(&self) -> &'a [u8] {
+        self.job_id
+    }
+
     /// Appends the line for the miner. `insert` appends what comes behind the first half of the
     /// coinbase.
     pub(crate) fn write(

@@ -19,6 +19,9 @@ const MAX_IDLE: usize = 16;
 /// Most extranonces of the past that late shares may still refer to.
 const MAX_OLDER_EPOCHS: usize = 7;
 
+/// Most jobs before the latest whose difficulties are remembered.
+const MAX_RECENT: usize = 8;
+
 /// Ids of the handshake requests at an echo pool, where they go up as the original's texts.
 pub(crate) const TEXT_IDS: [(u32, &[u8]); 3] =
     [(u32::MAX, b"\"configure\""), (u32::MAX - 1, b"\"subscribe\""), (u32::MAX - 2, b"\"auth\"")];
@@ -46,6 +49,9 @@ pub(crate) struct Leg {
     pub(crate) difficulty: f64,
     /// The difficulty that was in force when the latest job came, likewise.
     pub(crate) job_difficulty: f64,
+    /// Stands for the id of the latest job.
+    #[serde(default)]
+    job_key: u32,
     /// The latest job, as the pool sent it.
     pub(crate) job: Option<Line>,
     /// When it came.
@@ -66,6 +72,9 @@ pub(crate) struct Leg {
 pub(crate) struct Rare {
     /// The extranonce from the next job on, if the pool has set another.
     pub(crate) next: Option<Theirs>,
+    /// Difficulties of the jobs before the latest, oldest first, while they differ from its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recent: Vec<(u32, f64)>,
     /// Epochs of earlier jobs, oldest first.
     older: Vec<Epoch>,
     /// The workers' names as the pool knows them, by place; empty if they are the miner's.
@@ -114,7 +123,7 @@ pub(crate) struct Welcome {
     pub(crate) error: Raw,
 }
 
-/// The jobs of one leg that share a tag, an extranonce and a difficulty.
+/// The jobs of one leg that share a tag and an extranonce.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Epoch {
     pub(crate) tag: u16,
@@ -122,9 +131,6 @@ pub(crate) struct Epoch {
     /// The miner mines them with the pool's extranonce, which it was told; nothing is folded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) told: bool,
-    /// 0 if the pool had set none.
-    #[serde(default)]
-    pub(crate) difficulty: f64,
 }
 
 /// The rungs that a leg may use if nothing else is known: those that the miner does not notice.
@@ -134,7 +140,7 @@ pub(crate) fn unseen() -> Rungs {
 
 impl Epoch {
     pub(crate) fn new(tag: u16, theirs: Theirs, told: bool) -> Self {
-        Self { tag, theirs, told, difficulty: 0.0 }
+        Self { tag, theirs, told }
     }
 
     /// By which rung its jobs are mined.
@@ -212,6 +218,7 @@ impl Leg {
             patient_since: Millis(0),
             difficulty: 0.0,
             job_difficulty: 0.0,
+            job_key: 0,
             job: None,
             job_at: Millis(0),
             job_sent_later: None,
@@ -300,12 +307,45 @@ impl Leg {
 
     /// Books what is to be known about the share that was just asked: the difficulty of its job, and
     /// the time.
-    pub(crate) fn book_share(&mut self, of: &Epoch, now: Millis) {
-        let difficulty = Some(of.difficulty).filter(|difficulty| *difficulty > 0.0);
-        let difficulty = difficulty.or(self.difficulty_in_force()).unwrap_or(0.0);
+    pub(crate) fn book_share(&mut self, job_id: &[u8], now: Millis) {
+        let difficulty = self.difficulty_of(job_key(job_id));
         if let Some(share) = self.outstanding.last_mut() {
             (share.difficulty, share.at) = (difficulty, now);
         }
+    }
+
+    /// The difficulty of one of the latest jobs.
+    fn difficulty_of(&self, job: u32) -> f64 {
+        let recent = self.rare.as_ref().map_or(&[][..], |rare| &rare.recent);
+        let known = recent.iter().rev().find(|(known, _)| *known == job);
+        // What is older than all that is known was worth what the oldest of these was.
+        let known = known.or(recent.first()).filter(|_| job != self.job_key);
+        let known = known.map(|(_, difficulty)| *difficulty).filter(|known| *known > 0.0);
+        known.or(self.difficulty_in_force()).unwrap_or(0.0)
+    }
+
+    /// A job has come. What those before it were worth is remembered as long as it is not what this
+    /// one is, for the shares that are under way.
+    pub(crate) fn new_job(&mut self, job_id: &[u8], line: Line, now: Millis) {
+        let before = (self.job_key, self.job_difficulty);
+        let has_recent = self.rare.as_ref().is_some_and(|rare| !rare.recent.is_empty());
+        let is_other = self.job.is_some() && differs(before.1, self.difficulty);
+        if is_other || has_recent {
+            let difficulty = self.difficulty;
+            let recent = &mut self.rare().recent;
+            if recent.len() == MAX_RECENT {
+                recent.remove(0);
+            }
+            recent.push(before);
+            if recent.iter().all(|(_, known)| !differs(*known, difficulty)) {
+                *recent = Vec::new();
+            }
+        }
+        self.job = Some(line);
+        self.job_key = job_key(job_id);
+        self.job_at = now;
+        self.job_difficulty = self.difficulty;
+        self.job_sent_later = None;
     }
 
     /// Takes a share that went up before this time, if there is one.
@@ -390,9 +430,21 @@ impl Leg {
         epochs.all(Theirs::is_sound)
             && self.latest_theirs().iter().all(Theirs::is_sound)
             && self.older().len() <= MAX_OLDER_EPOCHS
+            && self.rare.iter().all(|rare| rare.recent.len() <= MAX_RECENT)
             && self.outstanding.len() <= 2 * MAX_OUTSTANDING
             && self.agent_part().is_none_or(AgentLeg::is_sound)
     }
+}
+
+/// What stands for a job's id: a hash, as ids may be long. Two jobs that share one would be booked with
+/// one's difficulty, and nothing worse.
+fn job_key(id: &[u8]) -> u32 {
+    id.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Whether two difficulties are not the same; both come from JSON and are compared as they came.
+fn differs(one: f64, other: f64) -> bool {
+    one.to_bits() != other.to_bits()
 }
 
 /// Appends the id of a request.
@@ -442,6 +494,26 @@ mod tests {
         assert!(own.answered(b"\"auth\"").is_none());
         assert!(own.answered(b"4294967293").is_none());
         assert!(own.answered(b"1").is_some());
+    }
+
+    #[test]
+    fn late_shares_are_worth_what_their_job_is() {
+        let mut leg = leg(false);
+        let mut job = |id: &str, difficulty: f64| {
+            leg.difficulty = difficulty;
+            leg.new_job(id.as_bytes(), Line(id.as_bytes().into()), Millis(0));
+            let worth = |id: &str| leg.difficulty_of(job_key(id.as_bytes()));
+            (worth("a"), worth("b"), worth("c"), leg.rare.as_ref().map_or(0, |r| r.recent.len()))
+        };
+
+        assert_eq!(job("a", 1.0), (1.0, 1.0, 1.0, 0));
+        assert_eq!(job("b", 1.0), (1.0, 1.0, 1.0, 0));
+        assert_eq!(job("c", 2.0), (1.0, 1.0, 2.0, 1));
+        assert_eq!(job("d", 3.0), (1.0, 1.0, 2.0, 2));
+        for n in 0..100 {
+            job(&format!("e{n}"), 3.0);
+        }
+        assert_eq!(job("f", 3.0).3, 0, "nothing is kept once all are worth the same");
     }
 
     #[test]

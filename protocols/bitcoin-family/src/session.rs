@@ -15,7 +15,7 @@ use switcher_plugin::{
 
 use crate::agent::{BtcAgent, frame};
 use crate::dialect::OLD_STATE_VERSION;
-use crate::extranonce::{Means, Own, Theirs, choose_sizes};
+use crate::extranonce::{Means, Own, Theirs, choose_sizes, write_in_force};
 use crate::flavour::Flavour;
 use crate::jobs::TAGS;
 use crate::leg::Leg;
@@ -396,12 +396,8 @@ impl DialectSession for BitcoinSession {
         field("session_id", format_args!("{}", state.session_id()));
         if let Some(own) = state.own {
             let mut hex = Vec::new();
-            match &state.told {
-                Some(told) => told.write_hex(&mut hex),
-                None => own.write_hex(&mut hex),
-            }
+            let size2 = write_in_force(own, state.told.as_deref(), &mut hex);
             field("extranonce1", format_args!("{}", String::from_utf8_lossy(&hex)));
-            let size2 = state.told.as_ref().map_or(own.size2(), |told| usize::from(told.size2()));
             field("extranonce2_size", format_args!("{size2}"));
         }
         if let Some(masks) = state.masks {

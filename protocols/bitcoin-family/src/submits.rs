@@ -109,7 +109,7 @@ impl BitcoinSession {
             }
             arena.push(b']');
         });
-        leg.book_share(&epoch, now);
+        leg.book_share(job_id.as_bytes(), now);
         out.push(Action::Submitted(issuer));
         Ok(())
     }

@@ -3,7 +3,7 @@
 use jsonrpc::{scan, write_notification};
 use switcher_plugin::{Action, Fault, LegId, Millis, Outbox, Refusal, Side};
 
-use crate::extranonce::Theirs;
+use crate::extranonce::{Theirs, write_in_force};
 use crate::jobs::{Changes, Notify};
 use crate::leg::{Epoch, Welcome};
 use crate::login::Login;
@@ -124,16 +124,7 @@ impl BitcoinSession {
         }
         let own = self.own();
         let mut params = b"[\"".to_vec();
-        let size2 = match &theirs {
-            Some(theirs) => {
-                theirs.write_hex(&mut params);
-                usize::from(theirs.size2())
-            }
-            None => {
-                own.write_hex(&mut params);
-                own.size2()
-            }
-        };
+        let size2 = write_in_force(own, theirs.as_ref(), &mut params);
         params.extend_from_slice(format!("\",{size2}]").as_bytes());
         out.send_with(Side::Downstream, |arena| {
             write_notification(arena, "mining.set_extranonce", &params);

@@ -204,13 +204,7 @@ impl BitcoinSession {
             leg.start_epoch(epoch);
         }
         out.push(Action::Job(leg_id));
-        leg.job = Some(Line(out.keep(line)));
-        leg.job_at = now;
-        leg.job_difficulty = leg.difficulty;
-        leg.job_sent_later = None;
-        if let Some(epoch) = &mut leg.epoch {
-            epoch.difficulty = leg.difficulty;
-        }
+        leg.new_job(notify.job_id(), Line(out.keep(line)), now);
         match leg.epoch {
             Some(epoch) if is_shown => {
                 leg.job_sent_later = Some(0);
@@ -230,18 +224,12 @@ impl BitcoinSession {
         true
     }
 
-    /// What the next job of a leg is mined by, if it is not what the one before was: another
-    /// extranonce, or another difficulty.
+    /// What the next job of a leg is mined by, if the pool has set another extranonce.
     fn next_epoch(&mut self, leg_id: LegId) -> Option<Epoch> {
-        let leg = self.leg(leg_id)?;
-        if let Some(theirs) = leg.take_next() {
-            let (own, means) = (self.own(), self.means_of(leg_id));
-            let told = theirs.rung(own, &means) == Ok(Rung::Announce);
-            return Some(Epoch::new(self.new_tag(), theirs, told));
-        }
-        let before = leg.epoch?;
-        let is_other = leg.job.is_some() && differs(before.difficulty, leg.difficulty);
-        is_other.then(|| Epoch { tag: self.new_tag(), ..before })
+        let theirs = self.leg(leg_id)?.take_next()?;
+        let (own, means) = (self.own(), self.means_of(leg_id));
+        let told = theirs.rung(own, means) == Ok(Rung::Announce);
+        Some(Epoch::new(self.new_tag(), theirs, told))
     }
 
     /// `mining.set_difficulty`. Returns whether it could be read.
@@ -273,7 +261,7 @@ impl BitcoinSession {
         // The miner would have to come back for a pool that serves it: another leg may do better.
         let unseen = means.rungs.without(Rung::Reconnect).without(Rung::Drop);
         let rungs = if leg.flags.served { unseen } else { means.rungs };
-        let rung = self.rung_at(&theirs, own, &Means { rungs, ..means });
+        let rung = self.rung_at(&theirs, own, Means { rungs, ..means });
         let Some(leg) = self.leg(leg_id) else { return true };
         match rung {
             Ok(rung) => {
@@ -316,11 +304,6 @@ impl BitcoinSession {
         let why = "the pool has sent client.reconnect".into();
         out.push(Action::ReplaceLeg { leg: leg_id, why, hint });
     }
-}
-
-/// Whether two difficulties are not the same; both come from JSON and are compared as they came.
-fn differs(one: f64, other: f64) -> bool {
-    one.to_bits() != other.to_bits()
 }
 
 /// Appends a `mining.set_difficulty`.

@@ -66,7 +66,7 @@ impl Memory {
 
     /// Gives out the oldest note of a key, once, and how many others had expired.
     pub fn recall(&self, key: &str, now: Millis) -> (Option<Note>, u64) {
-        if self.len() == 0 {
+        if self.is_empty() {
             return (None, 0);
         }
         let mut notes = self.lock();

@@ -184,7 +184,7 @@ fn the_difficulty_of_a_share_is_that_of_its_leg_job() {
     assert_eq!(world.pool(1, r#"{"id":3,"result":true,"error":null}"#)[0], "share 1 Accept 1024");
 
     world.pool(1, &job("j2"));
-    world.miner(&share("5", "alice.rig", "01j2", "000001"));
+    world.miner(&share("5", "alice.rig", "00j2", "000001"));
     world.miner(&share("6", "alice.rig", "00j1", "000002"));
     assert_eq!(world.pool(1, r#"{"id":4,"result":true,"error":null}"#)[0], "share 1 Accept 8000");
     assert_eq!(world.pool(1, r#"{"id":5,"result":true,"error":null}"#)[0], "share 1 Accept 1024");

@@ -46,8 +46,8 @@ pub struct SentBack {
 impl Machine {
     /// How often the miner was sent back on its way to where it shall be.
     pub fn sent_back(&self) -> u8 {
-        let is_meant = |sent: &&Box<SentBack>| Some(&sent.coin) == self.coin.as_ref();
-        self.sent.as_ref().filter(is_meant).map_or(0, |sent| sent.times)
+        let is_meant = |sent: &&SentBack| Some(&sent.coin) == self.coin.as_ref();
+        self.sent.as_deref().filter(is_meant).map_or(0, |sent| sent.times)
     }
 
     /// The rungs that a leg to this coin may use.
