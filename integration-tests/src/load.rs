@@ -13,6 +13,7 @@ pub mod relay;
 pub mod rows;
 pub mod system;
 pub mod table;
+pub mod upgrades;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use switcher_core::plugins::PluginBook;
 use switcher_core::settings::{CoinSettings, ListenerSettings, Pacing, PoolSettings, USUAL_RUNGS};
 use switcher_core::{Control, Settings, Setup, State, Stop, run};
 use switcher_plugin::{
@@ -21,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
 use stratum_peers::Pool;
+use stratum_peers::eth::EthPool;
 
 /// Which coin each sub-account shall mine, as the test says.
 #[derive(Debug, Clone)]
@@ -143,6 +145,17 @@ impl SwitcherConfig {
         config
     }
 
+    /// The same for the ETH family.
+    pub fn ethereum() -> Self {
+        let mut config = Self::new();
+        config.dialects.push(Arc::new(dialect_eth::DIALECT));
+        config.with(|settings| {
+            for listener in &mut settings.listeners {
+                listener.dialects = vec!["eth".to_owned()];
+            }
+        })
+    }
+
     /// Adds a pool at the end of its coin's list. Coin and dialect have the same name, but `dcr-fork`
     /// is Decred as well.
     #[must_use]
@@ -152,12 +165,28 @@ impl SwitcherConfig {
 
     /// Adds a pool by its address, with options for the dialect.
     #[must_use]
-    pub fn pool_at(mut self, coin: &str, address: SocketAddr, options: Value) -> Self {
-        let (dialect, algorithm) = match coin {
+    pub fn pool_at(self, coin: &str, address: SocketAddr, options: Value) -> Self {
+        let terms = match coin {
             "bch" => ("bch", "sha256d"),
             "dcr" | "dcr-fork" => ("dcr", "blake3"),
             _ => ("btc", "sha256d"),
         };
+        self.add(coin, terms, address, options)
+    }
+
+    /// Adds a pool of the ETH family, with options for the dialect.
+    #[must_use]
+    pub fn eth_pool(self, coin: &str, pool: &EthPool, options: Value) -> Self {
+        self.add(coin, ("eth", "ethash"), pool.address(), options)
+    }
+
+    fn add(
+        mut self,
+        coin: &str,
+        (dialect, algorithm): (&str, &str),
+        address: SocketAddr,
+        options: Value,
+    ) -> Self {
         let entry = self.settings.coins.entry(Coin::new(coin)).or_insert_with(|| CoinSettings {
             dialect: dialect.to_owned(),
             algorithm: algorithm.to_owned(),
@@ -221,6 +250,7 @@ impl Life {
             settings: self.config.settings.clone(),
             dialects: self.config.dialects.clone(),
             sources: vec![Box::new(TestSource(self.instructions.0.subscribe()))],
+            plugins: PluginBook::default(),
         };
         let control = Control { stop: stopped, started: Some(started) };
         let thread = std::thread::spawn(move || {

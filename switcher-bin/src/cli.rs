@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::config::original;
 use crate::config::{Config, Inputs, Mistakes, document, load};
 use crate::go_flags::{self, GoFlags};
+use crate::inherited::Left;
 use crate::plugins::{self, BUILT_IN, Make};
 use crate::signals::Signals;
 use crate::upgrade::{self, Handed};
@@ -77,8 +78,11 @@ enum Command {
         /// Its config.json.
         file: PathBuf,
     },
-    /// Lists the built-in dialects and coin sources.
+    /// Lists dialects and coin sources: what is built in, and what a configuration loads.
     Plugins,
+    /// Has a running switcher give its miners back to the Go stratumSwitcher, which lies at its path
+    /// again, and waits for it.
+    RollbackToGo(Target),
     /// Has a running switcher replace its program by what lies at its path now, and waits for it.
     Upgrade(Target),
 }
@@ -126,7 +130,19 @@ pub(crate) fn run(
     };
     match cli.command {
         Some(Command::Config) => write!(out, "{}", document::DEFAULT_FILE)?,
-        Some(Command::Plugins) => write!(out, "{}", plugins::table(BUILT_IN))?,
+        Some(Command::Plugins) => {
+            let built_in = plugins::report(BUILT_IN);
+            let inputs = inputs(cli.given, &go, invocation, None);
+            let reports = match inputs.file {
+                // Without a configuration nothing is loaded.
+                None => vec![built_in],
+                Some(_) => match load(&inputs, BUILT_IN) {
+                    Ok(config) => config.loaded.reports(built_in),
+                    Err(mistakes) => return refuse(&mistakes, err),
+                },
+            };
+            write!(out, "{}", plugins::table(&reports))?;
+        }
         #[cfg(feature = "demo")]
         Some(Command::Demo { auto, seconds }) => {
             let limit = seconds.map(std::time::Duration::from_secs);
@@ -147,7 +163,7 @@ pub(crate) fn run(
                 Err(mistakes) => refuse(&mistakes, err),
             };
         }
-        Some(Command::Upgrade(target)) => {
+        Some(Command::RollbackToGo(target) | Command::Upgrade(target)) => {
             return upgrade::request(target.pid, target.pidfile.as_deref(), out, err);
         }
         None if cli.preflight => {
@@ -160,17 +176,18 @@ pub(crate) fn run(
         None => {
             // After an upgrade of our own the file is one of the past, and names other sockets.
             let runtime = go.runtime.as_deref().filter(|_| handed.is_none());
-            let left = runtime.map_or(0, inherited::close_all);
+            let left = runtime.map(inherited::take).unwrap_or_default();
             // Whoever was given its miners back goes on as it was: the file may be what is wrong.
             let text = handed.as_ref().and_then(Handed::configuration);
             return match read(cli.given, &go, invocation, text) {
                 Ok(mut config) => {
-                    if left > 0 {
-                        config.remarks.push(format!(
-                            "{left} sessions of the program before this one were closed; their miners connect again"
-                        ));
+                    // The number that the miners' ids begin with.
+                    let zookeeper = config.sources.zookeeper.as_mut();
+                    let number = zookeeper.and_then(|source| source.server_id.as_mut());
+                    if let Some(number) = number.filter(|_| left.server_id > 0) {
+                        number.preferred = left.server_id;
                     }
-                    run_until_stopped(&config, handed)
+                    run_until_stopped(&config, handed, left)
                 }
                 Err(mistakes) => refuse(&mistakes, err),
             };
@@ -185,6 +202,11 @@ fn read(
     invocation: &Invocation,
     text: Option<String>,
 ) -> Result<Config, Mistakes> {
+    load(&inputs(given, go, invocation, text), BUILT_IN)
+}
+
+/// Where the configuration comes from, and what stands in its file.
+fn inputs(given: Given, go: &GoFlags, invocation: &Invocation, text: Option<String>) -> Inputs {
     let variable = || {
         let mut named = invocation.environment.iter().filter(|(name, _)| name == FILE_VARIABLE);
         named.next().map(|(_, path)| PathBuf::from(path))
@@ -197,13 +219,12 @@ fn read(
     let file = given.config.or_else(variable).or_else(usual);
     // One that cannot be read is told by `load`.
     let text = text.or_else(|| std::fs::read_to_string(file.as_deref()?).ok());
-    let inputs = Inputs {
+    Inputs {
         file,
         text,
         environment: invocation.environment.clone(),
         flags: [go.set.clone(), given.set].concat(),
-    };
-    load(&inputs, BUILT_IN)
+    }
 }
 
 fn refuse(mistakes: &Mistakes, err: &mut dyn Write) -> anyhow::Result<Outcome> {
@@ -237,6 +258,11 @@ fn check(
             None => {}
         }
     }
+    for (source, table) in config.loaded.configured(&config.sources.loaded) {
+        // That it can be worked with was found out when the configuration was read.
+        let found = source.check(table).unwrap_or_else(|error| error.to_string());
+        writeln!(err, "sources.{}: {found}", source.name())?;
+    }
     if with_host {
         for finding in host::findings(&host::Facts::read(), &config.settings.limits) {
             writeln!(err, "host: {}: {}", if finding.good { "ok" } else { "no" }, finding.text)?;
@@ -251,7 +277,11 @@ fn check(
     Ok(outcome)
 }
 
-fn run_until_stopped(config: &Config, handed: Option<Handed>) -> anyhow::Result<Outcome> {
+fn run_until_stopped(
+    config: &Config,
+    handed: Option<Handed>,
+    left: Left,
+) -> anyhow::Result<Outcome> {
     // Before any thread exists: all of them are born with these signals blocked.
     let signals = Signals::block()?;
     let log = logging::start(&config.log)?;
@@ -264,7 +294,7 @@ fn run_until_stopped(config: &Config, handed: Option<Handed>) -> anyhow::Result<
         Err(error) => warn!(%error, "the limit of open files stays as it is"),
     }
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    upgrade::serve(config, handed, &signals, &log)?;
+    upgrade::serve(config, handed, left, &signals, &log)?;
     info!("stopped");
     // Dropping it writes what is left.
     drop(log);

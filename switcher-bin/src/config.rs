@@ -13,6 +13,7 @@ pub mod original;
 mod resolve;
 mod section;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use tracing::Level;
 pub use layers::Inputs;
 pub use mistake::{Mistake, Mistakes};
 
+use crate::loaded::Loaded;
 use crate::plugins::Plugin;
 
 /// Everything the program needs to know.
@@ -33,6 +35,8 @@ pub struct Config {
     pub settings: Settings,
     /// For the coin sources.
     pub sources: Sources,
+    /// Plug-ins that are not built in.
+    pub loaded: Loaded,
     /// For the log.
     pub log: LogSettings,
     /// For upgrades.
@@ -54,6 +58,8 @@ pub struct Sources {
     pub zookeeper: Option<ZookeeperSource>,
     /// The coin of the source `static`.
     pub fixed: Option<Coin>,
+    /// Tables of sources of loaded plug-ins, JSON objects by their names.
+    pub loaded: BTreeMap<String, serde_json::Value>,
 }
 
 /// Settings of the source `file`.

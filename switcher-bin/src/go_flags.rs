@@ -3,7 +3,7 @@
 //! line before ours are read, and say the same in our keys. Does nothing by itself.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The file the original reads if it is told none.
 pub const USUAL_FILE: &str = "config.json";
@@ -77,6 +77,43 @@ pub fn take(arguments: &[OsString]) -> Result<(Vec<OsString>, GoFlags), String> 
     }
     flags.set = seen.settings();
     Ok((rest, flags))
+}
+
+/// The arguments that the original understands too, with the state it is to carry on behind them.
+///
+/// # Errors
+///
+/// As for [`take`].
+pub fn of_original(arguments: &[OsString], runtime: &Path) -> Result<Vec<OsString>, String> {
+    let mut kept: Vec<OsString> = arguments.first().cloned().into_iter().collect();
+    let mut arguments = arguments.iter().skip(1);
+    while let Some(argument) = arguments.next() {
+        let ours = argument.to_str().filter(|text| ["-c", "--config"].contains(text));
+        if ours.is_some() {
+            kept.extend(["-config".into(), arguments.next().cloned().unwrap_or_default()]);
+            continue;
+        }
+        let Some((name, value)) = read(argument) else {
+            if let Some(file) = argument.to_str().and_then(|text| text.strip_prefix("--config=")) {
+                kept.push(format!("-config={file}").into());
+            }
+            continue;
+        };
+        let is_flag = ["logtostderr", "alsologtostderr"].contains(&name);
+        let value = match value {
+            Some(_) => None,
+            None if is_flag => None,
+            None => Some(arguments.next().cloned().ok_or(format!("-{name} needs a value"))?),
+        };
+        if name != "runtime" {
+            kept.push(argument.clone());
+            kept.extend(value);
+        }
+    }
+    let mut last = OsString::from("-runtime=");
+    last.push(runtime);
+    kept.push(last);
+    Ok(kept)
 }
 
 impl Seen {

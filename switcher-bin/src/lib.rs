@@ -10,6 +10,7 @@ mod demo;
 pub mod go_flags;
 mod host;
 mod inherited;
+pub mod loaded;
 pub mod logging;
 pub mod plugins;
 mod signals;
@@ -25,6 +26,7 @@ pub use switcher_core::{Control, Setup, Started, State, Stop};
 
 use config::Config;
 use plugins::Plugin;
+use switcher_core::plugins::PluginBook;
 use switcher_upgrade::program::{HANDOVER, ROLLBACK};
 
 /// How the program was called.
@@ -132,7 +134,14 @@ pub fn serve(
 
 /// What the engine needs for a run.
 fn setup(config: &Config, plugins: &[Plugin]) -> anyhow::Result<Setup> {
-    let sources = plugins::sources(plugins, &config.sources)
+    let sources = plugins::sources(plugins, &config.loaded, &config.sources)
         .map_err(|problem| anyhow!(problem).context("coin source"))?;
-    Ok(Setup { settings: config.settings.clone(), dialects: plugins::dialects(plugins), sources })
+    let (built_in, loaded) = (plugins::report(plugins), config.loaded.clone());
+    let book = PluginBook::new(move || loaded.reports(built_in.clone()));
+    Ok(Setup {
+        settings: config.settings.clone(),
+        dialects: upgrade::in_version(plugins::dialects(plugins, &config.loaded)),
+        sources,
+        plugins: book,
+    })
 }

@@ -5,9 +5,11 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use switcher_core::plugins::{PluginPart, PluginReport};
 use switcher_plugin::{CoinSource, StratumDialect};
 
 use crate::config::Sources;
+use crate::loaded::Loaded;
 use crate::static_source::StaticSource;
 
 /// One row of the table.
@@ -57,6 +59,12 @@ pub const BUILT_IN: &[Plugin] = &[
         name: "bch",
         about: "Bitcoin Cash: as btc, with CashAddr",
         make: Make::Dialect { algorithm: "sha256d", dialect: || Arc::new(dialect_bch::DIALECT) },
+    },
+    #[cfg(feature = "eth")]
+    Plugin {
+        name: "eth",
+        about: "Ethereum's kind: ETHProxy, EthereumStratum plain, 1.0.0, 2.0.0",
+        make: Make::Dialect { algorithm: "ethash", dialect: || Arc::new(dialect_eth::DIALECT) },
     },
     #[cfg(feature = "dcr")]
     Plugin {
@@ -166,48 +174,96 @@ fn zookeeper_source(
     Some(ZookeeperSource::new(settings).map_err(|error| error.to_string()))
 }
 
-/// All dialects of a table.
-pub fn dialects(plugins: &[Plugin]) -> Vec<Arc<dyn StratumDialect>> {
-    plugins
-        .iter()
-        .filter_map(|plugin| match plugin.make {
-            Make::Dialect { dialect, .. } => Some(dialect()),
-            Make::Source { .. } => None,
-        })
-        .collect()
+/// All dialects: those of a table, and those that were loaded, which may take the place of others.
+pub fn dialects(plugins: &[Plugin], loaded: &Loaded) -> Vec<Arc<dyn StratumDialect>> {
+    let built_in = plugins.iter().filter_map(|plugin| match plugin.make {
+        Make::Dialect { dialect, .. } if loaded.dialect(plugin.name).is_none() => Some(dialect()),
+        Make::Dialect { .. } | Make::Source { .. } => None,
+    });
+    let foreign = loaded.dialects().map(|dialect| Arc::clone(dialect) as Arc<dyn StratumDialect>);
+    built_in.chain(foreign).collect()
 }
 
-/// The sources that are configured, in the order of their priority.
+/// The sources that are configured, in the order of their priority. Loaded ones come before the
+/// last of the table, which has an answer for everybody.
 ///
 /// # Errors
 ///
 /// One of them cannot work as configured.
-pub fn sources(plugins: &[Plugin], sources: &Sources) -> Result<Vec<Box<dyn CoinSource>>, String> {
-    plugins
-        .iter()
-        .filter_map(|plugin| match plugin.make {
-            Make::Dialect { .. } => None,
-            Make::Source { make, .. } => make(sources),
-        })
-        .collect()
+pub fn sources(
+    plugins: &[Plugin],
+    loaded: &Loaded,
+    sources: &Sources,
+) -> Result<Vec<Box<dyn CoinSource>>, String> {
+    let mut made: Vec<Box<dyn CoinSource>> = Vec::new();
+    let mut last = None;
+    for plugin in plugins {
+        let Make::Source { make, .. } = plugin.make else { continue };
+        let Some(source) = make(sources) else { continue };
+        match plugin.name {
+            "static" => last = Some(source?),
+            _ => made.push(source?),
+        }
+    }
+    made.extend(loaded.configured(&sources.loaded).map(|(source, config)| source.source(config)));
+    made.extend(last);
+    Ok(made)
 }
 
-/// The table for a reader: name, kind, version, versions of saved state, what it is.
-pub fn table(plugins: &[Plugin]) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let mut text =
-        format!("{:<9} {:<8} {:<8} {:<6} {}\n", "NAME", "KIND", "VERSION", "STATE", "WHAT IT IS");
-    for plugin in plugins {
-        let (kind, state) = match plugin.make {
+/// A table as the API shows it.
+pub fn report(plugins: &[Plugin]) -> PluginReport {
+    let part = |plugin: &Plugin| PluginPart {
+        name: plugin.name.to_owned(),
+        kind: match plugin.make {
+            Make::Dialect { .. } => "dialect",
+            Make::Source { .. } => "source",
+        },
+        state_versions: match plugin.make {
             Make::Dialect { dialect, .. } => {
                 let versions = dialect().state_versions();
-                ("dialect", format!("{}-{}", versions.start(), versions.end()))
+                Some((*versions.start(), *versions.end()))
             }
-            Make::Source { .. } => ("source", "-".into()),
-        };
+            Make::Source { .. } => None,
+        },
+        about: plugin.about.to_owned(),
+    };
+    PluginReport {
+        plugin: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        abi: None,
+        build: None,
+        origin: "built in".to_owned(),
+        parts: plugins.iter().map(part).collect(),
+        health: None,
+    }
+}
+
+/// All plug-ins for a reader: name, kind, version, border, versions of saved state, how it is, where
+/// it came from, what it is.
+pub fn table(reports: &[PluginReport]) -> String {
+    let mut text = String::new();
+    let mut row = |cells: [&str; 8]| {
+        let [name, kind, version, abi, state, health, about, origin] = cells;
         // Writing to a String cannot fail.
-        let _ =
-            writeln!(text, "{:<9} {kind:<8} {version:<8} {state:<6} {}", plugin.name, plugin.about);
+        let _ = writeln!(
+            text,
+            "{name:<12} {kind:<8} {version:<8} {abi:<5} {state:<6} {health:<11} {about:<50} {origin}"
+        );
+    };
+    row(["NAME", "KIND", "VERSION", "ABI", "STATE", "HEALTH", "WHAT IT IS", "ORIGIN"]);
+    for report in reports {
+        let abi = report.abi.as_deref().unwrap_or("-");
+        let health = match &report.health {
+            Some(health) if health.quarantine.is_some() => "quarantine",
+            Some(health) if health.faults > 0 => "has failed",
+            Some(_) | None => "ok",
+        };
+        for part in &report.parts {
+            let state = part.state_versions.map(|(first, last)| format!("{first}-{last}"));
+            let state = state.as_deref().unwrap_or("-");
+            let (about, origin) = (part.about.as_str(), report.origin.as_str());
+            row([&part.name, part.kind, &report.version, abi, state, health, about, origin]);
+        }
     }
     text
 }

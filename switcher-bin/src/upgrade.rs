@@ -5,7 +5,10 @@
 //! engine, takes its state when it freezes, and becomes the new program or runs it again.
 
 mod faults;
+#[cfg(debug_assertions)]
+mod newer;
 mod news;
+mod original;
 mod request;
 mod runtime_file;
 mod trial;
@@ -22,17 +25,19 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use nix::sys::signal::SigSet;
 use nix::time::{ClockId, clock_gettime};
-use switcher_core::upgrades::UpgradeResult;
-use switcher_core::{Control, Document, Ready, State, Stop, prepare};
+use switcher_core::upgrades::{Phases, UpgradeResult};
+use switcher_core::{Adoption, Control, Document, Ready, Setup, State, Stop, prepare};
+use switcher_plugin::StratumDialect;
 use switcher_upgrade::envelope::{self, Body, Header};
 use switcher_upgrade::preflight::Fitness;
 use switcher_upgrade::program::{Identity, Program};
 use switcher_upgrade::status::Status;
 use switcher_upgrade::{handover, memory, sockets, takeover};
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::inherited::Left;
 use crate::logging::Log;
 use crate::plugins::BUILT_IN;
 use crate::signals::Signals;
@@ -60,6 +65,36 @@ pub(crate) struct Handed {
     kept: BTreeSet<RawFd>,
     strays: Vec<String>,
     rolled_back: Option<String>,
+    times: Times,
+}
+
+/// When the steps between two programs were done, in nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Times {
+    /// When sessions were told to come to rest.
+    told: u64,
+    /// When they were.
+    frozen: u64,
+    /// When this program began.
+    begun: u64,
+    /// When state and sockets were read and checked.
+    read: u64,
+    /// When there was no way back any more.
+    committed: u64,
+}
+
+impl Times {
+    /// Where the time went until now.
+    fn phases(self) -> Phases {
+        let between = |from: u64, to: u64| to.saturating_sub(from) / 1_000_000;
+        Phases {
+            freeze: between(self.told, self.frozen),
+            hand_over: between(self.frozen, self.begun),
+            read: between(self.begun, self.read),
+            prepare: between(self.read, self.committed),
+            resume: between(self.committed, now()),
+        }
+    }
 }
 
 impl Handed {
@@ -78,9 +113,17 @@ pub(crate) fn take_over() -> anyhow::Result<Option<Handed>> {
     if !takeover::is_handed() {
         return Ok(None);
     }
+    let begun = now();
     let program = Program::of_process();
     let handed = takeover::take_over::<Document>(program.as_ref())?;
     let made = handed.map(|handed| Handed {
+        times: Times {
+            told: handed.header.created,
+            frozen: handed.body.frozen,
+            begun,
+            read: now(),
+            committed: 0,
+        },
         header: handed.header,
         writer: handed.body.writer,
         program: handed.body.program,
@@ -105,6 +148,14 @@ pub(crate) fn give_back(why: &str) -> String {
     }
 }
 
+/// The dialects of this version of the program: what they are given, but where a test wants a newer
+/// one.
+pub(crate) fn in_version(dialects: Vec<Arc<dyn StratumDialect>>) -> Vec<Arc<dyn StratumDialect>> {
+    #[cfg(debug_assertions)]
+    let dialects = newer::if_wanted(dialects);
+    dialects
+}
+
 /// A child is born with what its parent blocks.
 ///
 /// # Errors
@@ -124,11 +175,18 @@ pub(crate) fn rehearse(config: &Config, out: &mut dyn Write) -> anyhow::Result<O
     let mut sample = Vec::new();
     std::io::stdin().lock().take(memory::MOST).read_to_end(&mut sample)?;
     let (_, body) = envelope::decode::<Document>(&sample).context("the sample of the state")?;
-    let rehearsal = switcher_core::rehearse(&setup(config, BUILT_IN)?, &body.document)?;
+    let setup = setup(config, BUILT_IN)?;
+    let rehearsal = switcher_core::rehearse(&setup, &body.document)?;
+    let versions = |dialect: &Arc<dyn StratumDialect>| {
+        let versions = dialect.state_versions();
+        (dialect.name().to_owned(), (*versions.start(), *versions.end()))
+    };
     let fitness = Fitness {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         schema: (envelope::MAJOR, envelope::MAJOR),
         sessions: rehearsal.sessions,
+        unread: rehearsal.unread,
+        dialects: setup.dialects.iter().map(versions).collect(),
         warnings: rehearsal.warnings,
     };
     writeln!(out, "{}", serde_json::to_string(&fitness)?)?;
@@ -143,6 +201,7 @@ pub(crate) fn rehearse(config: &Config, out: &mut dyn Write) -> anyhow::Result<O
 pub(crate) fn serve(
     config: &Config,
     handed: Option<Handed>,
+    left: Left,
     signals: &Signals,
     log: &Log,
 ) -> anyhow::Result<()> {
@@ -158,7 +217,9 @@ pub(crate) fn serve(
         }
         begin_handed(config, handed)?
     } else {
-        let prepared = prepare(setup(config, BUILT_IN)?, State::default());
+        let setup = setup(config, BUILT_IN)?;
+        let state = adopt(&setup, left)?;
+        let prepared = prepare(setup, state);
         (prepared.map_err(|refused| refused.error)?, None, Status::open()?)
     };
     let news = Arc::new(News::new(status));
@@ -171,7 +232,7 @@ pub(crate) fn serve(
         let (started, start) = oneshot::channel();
         let announcing = watch.announce(ended.take(), sessions, start)?;
         let control = Control { stop: watch.stop.subscribe(), started: Some(started) };
-        let state = ready.run(control);
+        let mut state = ready.run(control);
         listener.stop();
         let trial = watch.end();
         // It is told by the run, or that it never started.
@@ -181,16 +242,40 @@ pub(crate) fn serve(
             return Ok(());
         };
         let why = if state.is_late() {
-            anyhow!("not all shards stopped within {:?}", config.settings.timing.freeze)
+            anyhow!(
+                "not all shards stopped within {:?}: {}",
+                config.settings.timing.freeze,
+                trial::stuck()
+            )
         } else if watch.is_told_to_end() || signals.end_is_pending() {
             first = Some(Stop::Drain);
             anyhow!("the program was told to stop")
+        } else if trial.is_original {
+            original::leave(&mut state, program, &trial, config, log)
         } else {
             leave(&state, program, &trial, config, &kept, log)
         };
         ended = Some(Ended::failed(&trial, &why));
         ready = prepare(setup(config, BUILT_IN)?, state).map_err(|refused| refused.error)?;
     }
+}
+
+/// The state to start from, with the sessions that the original has left, if it has.
+fn adopt(setup: &Setup, left: Left) -> anyhow::Result<State> {
+    let Left { sessions, refused, .. } = left;
+    let named = sessions.len() + refused.len();
+    let Adoption { state, refused: foreign } = switcher_core::adopt(setup, sessions)?;
+    for why in &refused {
+        warn!(why, "a session of the program before is closed");
+    }
+    for (id, why) in &foreign {
+        warn!(session = format!("{id:08x}"), why, "a session of the program before is closed");
+    }
+    if named > 0 {
+        let sessions = state.document.sessions();
+        info!(named, sessions, "sessions of the Go stratumSwitcher go on");
+    }
+    Ok(state)
 }
 
 /// Everything that can fail before this program serves. Until the commit, the sockets of the state
@@ -212,6 +297,7 @@ fn begin_handed(
         refused.error
     })?;
     takeover::commit();
+    handed.times.committed = now();
     for stray in &handed.strays {
         warn!(stray, "closed a descriptor that nobody named");
     }
@@ -227,6 +313,7 @@ fn leave(
     kept: &BTreeSet<RawFd>,
     log: &Log,
 ) -> anyhow::Error {
+    let frozen = now();
     let result = (|| {
         faults::point("frozen")?;
         let document = &state.document;
@@ -239,6 +326,7 @@ fn leave(
             program: program.path.clone(),
             configuration: config.text.clone(),
             kept: kept.clone(),
+            frozen,
             sockets: records,
             document,
         };
@@ -276,6 +364,8 @@ struct Ended {
     generation: Option<u64>,
     /// When the freeze began, in nanoseconds of `CLOCK_MONOTONIC`.
     created: u64,
+    /// Where the pause went, if this is the new program.
+    times: Option<Times>,
     /// The state as it was handed over, for the file that some want.
     memory: Option<OwnedFd>,
 }
@@ -289,6 +379,7 @@ impl Ended {
             to: Some(trial.fitness.version.clone()),
             generation: None,
             created: trial.created,
+            times: None,
             memory: None,
         }
     }
@@ -303,6 +394,7 @@ impl Ended {
             to: own.filter(|_| is_done),
             generation: is_done.then_some(handed.header.generation),
             created: handed.header.created,
+            times: is_done.then_some(handed.times),
             memory: Some(handed.memory),
         }
     }

@@ -192,14 +192,13 @@ fn decred_is_served_in_the_form_that_the_chain_type_says() {
 }
 
 #[test]
-fn other_chains_are_refused_with_what_is_missing() {
-    let found = mistakes(&json!({ "ChainType": "ethereum" }));
-    assert_eq!(
-        found,
-        ["ChainType: \"ethereum\" needs a dialect for Ethereum, which this program does not have \
-          yet; \"bitcoin\", \"decred-normal\", \"decred-gominer\" are accepted; leave this \
-          switcher to the original"]
-    );
+fn coins_of_an_ethereum_switcher_speak_like_it() {
+    let config = load_json(&with(&json!({ "ChainType": "Ethereum" }))).unwrap();
+
+    let coins = &config.settings.coins;
+    assert!(coins.values().all(|coin| coin.dialect == "eth" && coin.algorithm == "ethash"));
+    assert_eq!(config.settings.listeners[0].dialects, ["eth"]);
+    assert_eq!(config.settings.number, FleetNumber::FromSource);
 }
 
 #[test]

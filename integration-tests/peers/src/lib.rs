@@ -21,10 +21,12 @@
 //! A share judged against a wrong job still meets a tiny difficulty by chance: once in 4 times at
 //! 1e-9, in 430 at 1e-7. Tests of where shares go should use the latter.
 
+pub mod agent;
 pub mod chain;
 pub mod decred;
 pub mod eth;
 pub mod eventually;
+pub mod frames;
 pub mod header;
 pub mod lines;
 pub mod miner;
@@ -32,6 +34,7 @@ pub mod notify;
 pub mod pool;
 pub mod verdict;
 
+pub use agent::{Agent, AgentConfig, AgentReport};
 pub use chain::Chain;
 pub use eventually::{eventually, eventually_some, eventually_within, never_within, nothing_wrong};
 pub use miner::{Miner, MinerConfig, MinerReport};

@@ -1,4 +1,5 @@
-//! Cutting a byte stream into lines and remembering the last of them.
+//! Cutting a byte stream into lines, and into the frames of agents between them, and remembering the
+//! last of the lines.
 //!
 //! Knows nothing of JSON except that several objects may share a line.
 
@@ -9,6 +10,18 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The longest line anybody may send; real ones stay under 8 KiB.
 pub const LONGEST_LINE: usize = 64 * 1024;
+
+/// The first byte of a frame; no line begins with it.
+pub const FRAME: u8 = 0x7f;
+
+/// What a stream is made of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Piece {
+    /// A line without its line feed.
+    Line(String),
+    /// A whole frame of an agent or for one. Only the header if the length in it is below 4.
+    Frame(Vec<u8>),
+}
 
 /// How a stream ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,11 +57,23 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     /// The way the stream ended.
     pub async fn next(&mut self) -> Result<String, End> {
         loop {
-            if let Some(line) = self.cut() {
-                if line.trim().is_empty() {
-                    continue;
-                }
+            if let Piece::Line(line) = self.piece().await? {
                 return Ok(line);
+            }
+        }
+    }
+
+    /// The next line or frame; empty lines are skipped. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The way the stream ended.
+    pub async fn piece(&mut self) -> Result<Piece, End> {
+        loop {
+            match self.cut() {
+                Some(Piece::Line(line)) if line.trim().is_empty() => continue,
+                Some(piece) => return Ok(piece),
+                None => {}
             }
             if self.pending.len() > LONGEST_LINE {
                 return Err(End::TooLong);
@@ -62,7 +87,13 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
-    fn cut(&mut self) -> Option<String> {
+    fn cut(&mut self) -> Option<Piece> {
+        if self.pending.first() == Some(&FRAME) {
+            let length = self.pending.get(2..4)?.try_into().map(u16::from_le_bytes).ok()?;
+            let length = usize::from(length).max(4);
+            let is_whole = self.pending.len() >= length;
+            return is_whole.then(|| Piece::Frame(self.pending.drain(..length).collect()));
+        }
         let fresh = self.pending.get(self.searched..)?;
         let Some(place) = fresh.iter().position(|&byte| byte == b'\n') else {
             self.searched = self.pending.len();
@@ -71,7 +102,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         let mut line: Vec<u8> = self.pending.drain(..=self.searched + place).collect();
         line.pop();
         self.searched = 0;
-        Some(String::from_utf8_lossy(&line).into_owned())
+        Some(Piece::Line(String::from_utf8_lossy(&line).into_owned()))
     }
 }
 
@@ -121,6 +152,17 @@ mod tests {
         assert_eq!(reader.next().await, Ok("one".into()));
         assert_eq!(reader.next().await, Ok("two\r".into()));
         assert_eq!(reader.next().await, Err(End::ClosedInLine));
+    }
+
+    #[tokio::test]
+    async fn frames_and_lines_share_a_stream() {
+        let mut reader = LineReader::new(&b"one\n\x7f\x04\x06\x00\n\n\ntwo\n\x7f\x02\x00\x00"[..]);
+
+        assert_eq!(reader.piece().await, Ok(Piece::Line("one".into())));
+        assert_eq!(reader.piece().await, Ok(Piece::Frame(b"\x7f\x04\x06\x00\n\n".to_vec())));
+        assert_eq!(reader.piece().await, Ok(Piece::Line("two".into())));
+        assert_eq!(reader.piece().await, Ok(Piece::Frame(b"\x7f\x02\x00\x00".to_vec())));
+        assert_eq!(reader.piece().await, Err(End::Closed));
     }
 
     #[tokio::test]

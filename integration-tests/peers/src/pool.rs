@@ -4,6 +4,7 @@
 //! [`Pool`] is the handle a test holds. Dropping it ends the pool. What the pool is like, and its
 //! bad habits, are in [`PoolConfig`] and [`Quirk`].
 
+mod agents;
 mod config;
 mod conversation;
 mod jobs;
@@ -23,7 +24,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use config::{Answers, Configure, Extranonce1, FirstJob, Names, PoolConfig, Quirk};
+pub use config::{AgentTerms, Answers, Configure, Extranonce1, FirstJob, Names, PoolConfig, Quirk};
 pub use record::{ConnectionReport, PoolReport, Refusal};
 
 use state::State;

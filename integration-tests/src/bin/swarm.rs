@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use integration_tests::load::rows::{Load, Run};
 use integration_tests::load::system::{Kind, System, SystemError};
 use integration_tests::load::table::Table;
-use integration_tests::load::{miners, pool, raise_open_files, relay};
+use integration_tests::load::{miners, pool, raise_open_files, relay, upgrades};
 
 /// Measures the switcher and other proxies side by side under the same load.
 #[derive(Debug, Parser)]
@@ -27,6 +27,21 @@ struct Swarm {
 
 #[derive(Debug, Subcommand)]
 enum Part {
+    /// Measures how long upgrades of the switcher take, and what they lose.
+    Upgrades {
+        /// The switcher's program.
+        #[arg(long)]
+        switcher: PathBuf,
+        /// Miners, one row each.
+        #[arg(long, value_delimiter = ',', default_value = "100,1000,5000,9800")]
+        sessions: Vec<u64>,
+        /// Upgrades of each row, one behind the other.
+        #[arg(long, default_value_t = 5)]
+        generations: u32,
+        /// Shares per second over all miners.
+        #[arg(long, default_value_t = 1_000)]
+        share_rate: u64,
+    },
     /// Used by the tool itself: one of its processes.
     #[command(subcommand, hide = true)]
     Role(RoleName),
@@ -128,10 +143,29 @@ fn main() -> ExitCode {
         Some(Part::Role(RoleName::Miners { target })) => miners::serve(target),
         Some(Part::Role(RoleName::Pool { listen, mark })) => pool::serve(listen, mark),
         Some(Part::Role(RoleName::Relay { listen, target })) => relay::serve(listen, target),
+        Some(Part::Upgrades { switcher, sessions, generations, share_rate }) => {
+            return upgrade(&upgrades::Plan { switcher, sessions, generations, share_rate });
+        }
         None => return measure(&swarm.plan, limit),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn upgrade(plan: &upgrades::Plan) -> ExitCode {
+    match upgrades::measure(plan) {
+        Ok(found) => {
+            print!("{}", found.table);
+            for complaint in &found.complaints {
+                println!("{complaint}");
+            }
+            if found.complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

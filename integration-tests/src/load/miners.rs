@@ -86,6 +86,9 @@ pub struct LightMiners {
     dropped: u64,
     waiting: Option<Waiting>,
     submitting: Option<Submitting>,
+    /// When anybody heard anything last, and the longest time nobody did while shares were sent.
+    heard: u64,
+    silence: u64,
     counts: Counts,
 }
 
@@ -106,6 +109,8 @@ pub fn serve(target: SocketAddr) -> std::io::Result<()> {
         dropped: 0,
         waiting: None,
         submitting: None,
+        heard: 0,
+        silence: 0,
         counts: Counts::default(),
     };
     run(&mut miners, |_| {
@@ -291,6 +296,7 @@ impl LightMiners {
             "lost": counts.lost,
             "unasked": counts.unasked,
             "dropped": self.dropped,
+            "silence": std::mem::take(&mut self.silence) / 1_000_000,
             "spread": spread(counts.latencies),
         }));
     }
@@ -318,6 +324,10 @@ impl Role for LightMiners {
 
     fn line(&mut self, net: &mut Net, token: usize, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
+        let before = std::mem::replace(&mut self.heard, now());
+        if self.submitting.is_some() {
+            self.silence = self.silence.max(self.heard.saturating_sub(before));
+        }
         if line.contains("\"mining.notify\"") && line.contains("\"method\"") {
             self.job(token, &line);
         } else if !line.contains("\"method\"") {
@@ -344,6 +354,7 @@ impl Role for LightMiners {
             // So many shares over all miners at so many a second; answered when all have answers.
             ["submit", count, rate] => {
                 let every = 1_000_000_000 / number(rate).max(1);
+                self.heard = now();
                 self.submitting =
                     Some(Submitting { left: number(count), every, due: now(), turn: 0 });
             }

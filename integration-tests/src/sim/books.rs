@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
+use switcher_plugin::Millis;
 
 /// A connection to a pool by its number, and a job by its number there.
 pub(crate) type JobKey = (u32, u32);
@@ -21,6 +22,8 @@ pub(crate) struct Job {
     /// The rest of the line: hash, branches, version, bits.
     pub(crate) rest: [Value; 4],
     pub(crate) time: u32,
+    /// How often its pool had changed extranonce or difficulty by then.
+    pub(crate) changes: u32,
 }
 
 /// A share as the miner found it.
@@ -33,6 +36,8 @@ pub(crate) struct Share {
     pub(crate) worker: String,
     /// How often it went up.
     pub(crate) went_up: u32,
+    /// When it did.
+    pub(crate) went_at: Millis,
     /// Result and error that the pool has sent.
     pub(crate) verdict: Option<(Value, Value)>,
     /// The miner has been answered.
@@ -99,7 +104,7 @@ impl Books {
     }
 
     /// A share that went up on a connection.
-    pub(crate) fn went_up(&mut self, connection: u32, params: &[Value]) {
+    pub(crate) fn went_up(&mut self, connection: u32, params: &[Value], now: Millis) {
         let text = |at: usize| params.get(at).and_then(Value::as_str).unwrap_or_default();
         let (user, job_id, extranonce2) = (text(0), text(1), text(2));
         let (time, nonce) = (text(3), text(4));
@@ -107,6 +112,7 @@ impl Books {
             return self.broken(|| format!("a share went up that nobody found: {params:?}"));
         };
         share.went_up += 1;
+        share.went_at = now;
         self.counts.submitted += 1;
         *self.outstanding.entry(connection).or_default() += 1;
         let share = share.clone();

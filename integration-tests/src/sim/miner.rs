@@ -197,6 +197,7 @@ impl Miner {
             time: time.clone(),
             worker: worker.to_owned(),
             went_up: 0,
+            went_at: Millis(0),
             verdict: None,
             answered: false,
         };

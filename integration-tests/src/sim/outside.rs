@@ -60,7 +60,7 @@ pub(crate) struct Link {
     pub(crate) rx: Vec<u8>,
     /// When the last line that went up arrives.
     pub(crate) last_up: Millis,
-    /// New epochs that its dialect may have started.
+    /// Times its session came back to it, each of which starts a new epoch.
     pub(crate) epochs: u32,
     /// Since when another leg serves the miner.
     pub(crate) left: Option<Millis>,

@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     pub(crate) subscribed: bool,
     pub(crate) authorized: bool,
     pub(crate) jobs: u32,
+    /// How often extranonce or difficulty were changed.
+    pub(crate) changes: u32,
     difficulty: Option<f64>,
     pub(crate) difficulties: Vec<f64>,
 }
@@ -50,6 +52,7 @@ impl Connection {
             subscribed: false,
             authorized: false,
             jobs: 0,
+            changes: 0,
             difficulty: None,
             difficulties: Vec::new(),
         }
@@ -69,6 +72,7 @@ impl Connection {
             difficulty: self.difficulty,
             rest: [json!("ab"), json!([]), json!("20000000"), json!("1d00ffff")],
             time,
+            changes: self.changes,
         };
         let [hash, branches, version, bits] = job.rest.clone();
         let params = json!([
@@ -92,6 +96,7 @@ impl Connection {
         let difficulty = f64::from(self.number * 1000 + part + 2);
         self.difficulty = Some(difficulty);
         self.difficulties.push(difficulty);
+        self.changes += 1;
         line(&json!({"id": null, "method": "mining.set_difficulty", "params": [difficulty]}))
     }
 
@@ -99,6 +104,7 @@ impl Connection {
     pub(crate) fn extranonce(&mut self, spec: &Spec, size2: usize, dice: &mut Dice) -> Vec<u8> {
         self.extranonce1 = extranonce1(spec.extranonce1_size, false, dice);
         self.extranonce2_size = size2;
+        self.changes += 1;
         let params = json!([self.extranonce1, size2]);
         line(&json!({"id": null, "method": "mining.set_extranonce", "params": params}))
     }

@@ -22,6 +22,9 @@ use super::scene::Scene;
 /// More happenings at one instant than there is reason for.
 const MOST_AT_ONCE: u32 = 2_000;
 
+/// A share that its pool has left out for so long is given up.
+const SKIPPED_MS: u64 = 30_000;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -163,8 +166,15 @@ impl Stage {
         let Some(share) = self.books.shares.get(nonce).cloned() else { return };
         let link =
             self.outside.link(share.job.0).filter(|link| matches!(link.state, LinkState::Up(_)));
-        let epochs = link.as_ref().map(|link| link.epochs);
-        let must = may_go_up && epochs.is_some_and(|epochs| epochs <= 5);
+        // How many epochs of its leg are younger than that of its job, at most.
+        let epochs = link.as_ref().map(|link| match &link.state {
+            LinkState::Up(connection) => {
+                let then = self.books.jobs.get(&share.job).map_or(0, |job| job.changes);
+                link.epochs + connection.changes - then
+            }
+            LinkState::Dialling(_) => u32::MAX,
+        });
+        let must = may_go_up && epochs.is_some_and(|epochs| epochs <= 7);
         self.books.hold(!must || share.went_up == 1, || {
             format!("share {nonce} of connection {} was not sent up", share.job.0)
         });
@@ -184,9 +194,6 @@ impl Stage {
             }
             let Cut::Frame(n) = machine.dialect().cut(side, &link.rx) else { return };
             let frame: Vec<u8> = link.rx.drain(..n).collect();
-            if frame.windows(19).any(|window| window == b"mining.set_extranon") {
-                link.epochs += 1;
-            }
             let text = || String::from_utf8_lossy(&frame).trim().to_owned();
             self.books.note(|| format!("{} {number}> {}", now.0, text()));
             self.call(|machine, cx| machine.frame(side, &frame, cx));
@@ -474,7 +481,7 @@ impl Stage {
             self.books.note(|| format!("{} {number}< {line}", now.0));
             let params = line.get("params").and_then(serde_json::Value::as_array);
             if line.get("method").and_then(serde_json::Value::as_str) == Some("mining.submit") {
-                self.books.went_up(number, params.map_or(&[], Vec::as_slice));
+                self.books.went_up(number, params.map_or(&[], Vec::as_slice), now);
             }
             let after = self.dice.below(60);
             let Some(link) = self.outside.link(number) else { continue };
@@ -490,9 +497,14 @@ impl Stage {
         let active = machine.active().map(|leg| leg.id);
         self.model.has_leg(active.is_some(), now);
         for nonce in std::mem::take(&mut self.miner.authored) {
-            let of = self.books.shares.get(&nonce).map_or(0, |share| share.job.0);
+            let share = self.books.shares.get(&nonce);
+            let (of, went_at) = share.map_or((0, now), |share| (share.job.0, share.went_at));
             let stands = self.outside.links.iter().any(|link| link.number == of);
-            self.books.hold(!stands, || format!("share {nonce} is given up, but its leg stands"));
+            // A pool that answers later shares has skipped it.
+            let is_skipped = now.since(went_at) >= SKIPPED_MS;
+            self.books.hold(!stands || is_skipped, || {
+                format!("share {nonce} is given up, but its leg stands")
+            });
         }
         if let Some(closing) = machine.closing() {
             let why = closing.why.clone();

@@ -8,10 +8,13 @@
 #![expect(clippy::large_futures, reason = "a test's future lives once, and on the heap")]
 
 mod admin;
+mod agents;
 mod decred;
+mod ethereum;
 mod instructions;
 mod limits;
 mod miners;
 mod pools;
+mod rungs;
 mod support;
 mod switching;

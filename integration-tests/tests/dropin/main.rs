@@ -10,6 +10,7 @@
 
 mod accounts;
 mod coins;
+mod ethereum;
 mod outages;
 mod pools;
 mod world;

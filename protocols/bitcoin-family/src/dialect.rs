@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use jsonrpc::{elements, scan, text};
 use serde_json::Value;
 use switcher_plugin::{
-    Cut, DialectSession, Profile, ProfileError, Recognition, ResumeError, Saved, Seat,
-    StratumDialect, UpstreamSettings,
+    Adopted, Cut, DialectSession, Past, Profile, ProfileError, Recognition, ResumeError, Saved,
+    Seat, StratumDialect, UpstreamSettings,
 };
 
 use crate::flavour::Flavour;
@@ -91,6 +91,10 @@ impl StratumDialect for BitcoinDialect {
             });
         }
         Ok(Box::new(BitcoinSession::resume(seat, &saved.state, self.flavour)?))
+    }
+
+    fn adopt(&self, seat: Seat<'_>, past: &Past<'_>) -> Result<Adopted, ResumeError> {
+        BitcoinSession::adopt(seat, past, self.flavour)
     }
 }
 

@@ -59,6 +59,10 @@ impl BitcoinSession {
     ) -> Result<(), Fault> {
         let params = message.params.unwrap_or_default();
         match method {
+            "mining.submit" if self.state.btcagent.is_some() => {
+                Self::disregard(out, Side::Downstream, FaultKind::Unexpected);
+                self.deny(id, 20, "Not supported", out)
+            }
             "mining.submit" => self.submit(now, id, params, out),
             "mining.authorize" => self.authorize(id, message, out),
             "mining.subscribe" => self.subscribe(id, params, out),
@@ -78,7 +82,7 @@ impl BitcoinSession {
             "mining.ping" => self.grant(id, b"\"pong\"", out),
             // AxeOS answers a ping so, and gominer a question for its version.
             "pong" | "mining.pong" | "client.get_version" => Ok(()),
-            "agent.get_capabilities" => self.grant(id, b"{\"capabilities\":[]}", out),
+            "agent.get_capabilities" => self.capabilities(id, params, out),
             "mining.get_transactions" => self.deny(id, 20, "Not supported", out),
             // BIP 310 is its successor because it has no answer; it is always sent without an id.
             "mining.capabilities" if id.is_empty() => Ok(()),
@@ -100,7 +104,12 @@ impl BitcoinSession {
                 None => Agent::Silent,
             };
         }
-        if self.state.own.is_none() && !self.state.probe && self.recall(id, params, out) {
+        self.recognise_agent(params);
+        if self.state.own.is_none()
+            && self.state.btcagent.is_none()
+            && !self.state.probe
+            && self.recall(id, params, out)
+        {
             return Ok(());
         }
         self.answer_subscribe(id, out)
@@ -129,6 +138,7 @@ impl BitcoinSession {
         self.grant(id, &result, out)?;
 
         let is_first = !std::mem::replace(&mut self.state.subscribed, true);
+        self.greet_agent(out)?;
         if let (true, Some(active)) = (is_first, self.state.active) {
             // It has logged in before it subscribed, and its leg has work for it already.
             self.push_work(active, false, out);
@@ -163,7 +173,7 @@ impl BitcoinSession {
         if configure.extranonce_subscribe {
             self.may_tell_extranonce(now, out);
         }
-        Ok(())
+        self.greet_agent(out)
     }
 
     /// The miner may be told another extranonce from here on, if its firmware bears that. A leg that

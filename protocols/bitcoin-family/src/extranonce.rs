@@ -241,6 +241,7 @@ impl Theirs {
         }
         let announce = match (rungs.has(Rung::Announce), subscribed) {
             (false, _) => "not allowed",
+            _ if quirks.set_extranonce == SetExtranonce::Never => "this miner does not bear it",
             (true, false) => "not asked for",
             (true, true) => "more than this miner can change",
         };

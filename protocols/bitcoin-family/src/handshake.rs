@@ -15,17 +15,17 @@ use crate::extranonce::{Means, Theirs};
 use crate::leg::{Ask, Epoch, Flags, Leg, Welcome};
 use crate::login::Login;
 use crate::options::Known;
-use crate::profile::{Fact, OWN_AGENT, PoolTerms, name_hash};
+use crate::profile::{ECHO_AGENT, Fact, OWN_AGENT, PoolTerms, name_hash};
 use crate::raw::Raw;
 use crate::session::{Agent, BitcoinSession};
 use crate::submits::{is_positive, plain_answer};
 use crate::version_rolling::{DEFAULT_MASK, write_mask};
 
+/// What is not waited for with a deadline of ours.
+const NEVER: Millis = Millis(u64::MAX);
+
 /// How long something is waited for that a pool may leave out.
 const PATIENCE_MS: u64 = 2_000;
-
-/// What the original calls itself towards sserver if the miner names no agent.
-const ECHO_AGENT: &str = "stratumSwitcher";
 
 /// What sserver in switcher mode answers to a subscribe without an id: "Client is not a stratum
 /// switcher" (btccom/btcpool, src/Stratum.h).
@@ -47,6 +47,11 @@ impl BitcoinSession {
         };
         if self.state.workers.is_empty() && !self.state.probe {
             return self.refuse_leg(id, Retry::Later, "the miner has not logged in", out);
+        }
+        if self.state.btcagent.is_some() && !terms.echo && !terms.detect {
+            let why = "an agent's frames are understood by sserver only, and the pool is not \
+                       configured as one (extranonce = \"echo\" or \"detect\")";
+            return self.refuse_leg(id, Retry::Permanent, why, out);
         }
         let is_echo = terms.echo || (terms.detect && self.has_adopted(&terms));
         let mut leg = Leg::new(id, profile.clone(), is_echo, rungs);
@@ -208,7 +213,7 @@ impl BitcoinSession {
         if !self.state.probe {
             self.refit(theirs.size2());
             let (own, means) = (self.own(), self.means_of(leg_id));
-            match theirs.rung(own, &means) {
+            match self.rung_at(&theirs, own, &means) {
                 Ok(rung) => told = rung == Rung::Announce,
                 Err(why) => {
                     // Its sizes are worth knowing even so: later sessions may leave room.
@@ -267,6 +272,7 @@ impl BitcoinSession {
             leg.rare().welcome = Some(Welcome { result, error });
         }
         self.send_suggestion(leg_id, out);
+        self.enrol(leg_id, out);
         let accepted: Vec<usize> = self
             .state
             .workers
@@ -330,24 +336,31 @@ impl BitcoinSession {
         if is_active || !flags.authorized || flags.announced || flags.unfit {
             return;
         }
+        if leg.relay().is_some() && leg.difficulty_in_force().is_none() {
+            // Nobody knows what it would have to be told again.
+            return;
+        }
         let means = self.means(rungs);
         let Some(leg) = self.leg(leg_id) else { return };
-        let Some(epoch) = &mut leg.epoch else { return };
+        let Some(epoch) = &leg.epoch else { return };
         let rung = if flags.served {
             epoch.rung(own)
         } else {
             // What the miner has asked for since may have opened a better one.
-            let rung = epoch.theirs.rung(own, &means).ok();
+            let theirs = epoch.theirs;
+            let rung = self.rung_at(&theirs, own, &means).ok();
+            let Some(epoch) = self.leg(leg_id).and_then(|leg| leg.epoch.as_mut()) else { return };
             epoch.told = rung == Some(Rung::Announce);
             rung
         };
         let Some(rung) = rung else { return };
         // Nobody is sent away for a pool that has not shown that it has work.
         let sends_back = matches!(rung, Rung::Reconnect | Rung::Drop);
-        if (!is_first || sends_back) && leg.job.is_none() {
+        let has_job = self.leg(leg_id).is_some_and(|leg| leg.job.is_some());
+        if (!is_first || sends_back) && !has_job {
             return;
         }
-        if !is_first && !sends_back && waits_until(leg).is_some_and(|time| now < time) {
+        if !sends_back && self.waits_until(leg_id).is_some_and(|time| now < time) {
             return self.wake_when_needed(now, out);
         }
         self.announce(leg_id, rung, out);
@@ -408,10 +421,22 @@ impl BitcoinSession {
         }
     }
 
+    /// Until when a leg waits for something that may never come, if it lacks something. One that is to
+    /// follow another: a difficulty, the answer to configure (`ViaBTC` has none for some), and answers
+    /// for workers behind the first (ckpool has none).
+    fn waits_until(&self, leg: LegId) -> Option<Millis> {
+        let leg = self.state.legs.iter().find(|other| other.id == leg)?;
+        let lacks =
+            leg.difficulty_in_force().is_none() || (!leg.flags.served && leg.lacks_answers());
+        let follows = (lacks && self.state.cut_once).then(|| leg.patient_since.plus(PATIENCE_MS));
+        follows.max(self.agent_waits_until(leg))
+    }
+
     /// Asks to be woken when the first leg has waited long enough.
     fn wake_when_needed(&self, now: Millis, out: &mut Outbox) {
         let waiting = self.state.legs.iter().filter(|leg| !leg.flags.announced);
-        if let Some(time) = waiting.filter_map(waits_until).filter(|time| *time > now).min() {
+        let times = waiting.filter_map(|leg| self.waits_until(leg.id));
+        if let Some(time) = times.filter(|time| *time > now && *time < NEVER).min() {
             out.push(Action::WakeAt(time));
         }
     }
@@ -465,12 +490,4 @@ impl BitcoinSession {
             out.push(Action::Close { why: "the probe was refused".into() });
         }
     }
-}
-
-/// Until when a leg that is to follow another waits for something that may never come, if it lacks
-/// something: a difficulty, the answer to configure (`ViaBTC` has none for some), and answers for
-/// workers behind the first (ckpool has none).
-fn waits_until(leg: &Leg) -> Option<Millis> {
-    let lacks = leg.difficulty_in_force().is_none() || (!leg.flags.served && leg.lacks_answers());
-    lacks.then(|| leg.patient_since.plus(PATIENCE_MS))
 }

@@ -25,11 +25,22 @@ pub(crate) const TAGS: u16 = 36 * 36;
 /// Digits of a tag.
 pub(crate) const TAG_LEN: usize = 2;
 
+/// What a miner knows a job by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Label {
+    /// The pool's id as it is.
+    Plain,
+    /// The pool's id behind a tag.
+    Tag(u16),
+    /// A number of our own; agents know jobs by one byte.
+    Byte(u8),
+}
+
 /// What becomes of a job on its way down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// Put in front of the job id.
-    pub(crate) tag: u16,
+    /// What the miner knows the job by.
+    pub(crate) label: Label,
     /// Tell the miner to drop older jobs, whatever the pool says.
     pub(crate) force_clean: bool,
     /// Seconds to add to the time.
@@ -78,11 +89,17 @@ impl<'a> Notify<'a> {
         out: &mut Vec<u8>,
     ) {
         out.extend_from_slice(b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"");
-        write_tag(out, changes.tag);
-        for field in [self.job_id, self.previous_hash] {
-            out.extend_from_slice(field);
-            out.extend_from_slice(b"\",\"");
+        match changes.label {
+            Label::Plain => out.extend_from_slice(self.job_id),
+            Label::Tag(tag) => {
+                write_tag(out, tag);
+                out.extend_from_slice(self.job_id);
+            }
+            Label::Byte(byte) => out.extend_from_slice(byte.to_string().as_bytes()),
         }
+        out.extend_from_slice(b"\",\"");
+        out.extend_from_slice(self.previous_hash);
+        out.extend_from_slice(b"\",\"");
         let later = self.seconds().filter(|_| changes.later > 0).map(|seconds| {
             let coinbase1 = if changes.time_in_coinbase1 { self.coinbase1 } else { &[] };
             Later::of(seconds, coinbase1, changes.later)
@@ -110,8 +127,20 @@ impl<'a> Notify<'a> {
         out.extend_from_slice(if clean { b"\",true]}\n" } else { b"\",false]}\n" });
     }
 
+    /// The job's time, seconds since 1970.
     fn seconds(&self) -> Option<u32> {
         u32::from_str_radix(std::str::from_utf8(self.time).ok()?, 16).ok()
+    }
+
+    /// The time of the job if it is sent so many seconds later, unless that is the pool's own.
+    pub(crate) fn moved_time(&self, later: u32) -> Option<u32> {
+        self.seconds().filter(|_| later > 0).map(|time| time.saturating_add(later))
+    }
+
+    /// The job id as sserver gives it to agents: a number from 0 to 255.
+    pub(crate) fn byte_id(&self) -> Option<u8> {
+        let is_number = self.job_id.iter().all(u8::is_ascii_digit);
+        is_number.then(|| std::str::from_utf8(self.job_id).ok()?.parse().ok()).flatten()
     }
 }
 
@@ -157,7 +186,12 @@ mod tests {
 
     #[test]
     fn a_job_goes_down_with_its_tag_and_the_pools_extranonce() {
-        let changes = Changes { tag: 37, force_clean: false, later: 0, time_in_coinbase1: false };
+        let changes = Changes {
+            label: Label::Tag(37),
+            force_clean: false,
+            later: 0,
+            time_in_coinbase1: false,
+        };
 
         assert_eq!(
             written(PARAMS, changes, "ff"),
@@ -168,14 +202,24 @@ mod tests {
 
     #[test]
     fn a_job_that_is_sent_again_is_clean_and_later() {
-        let changes = Changes { tag: 0, force_clean: true, later: 0x58, time_in_coinbase1: false };
+        let changes = Changes {
+            label: Label::Tag(0),
+            force_clean: true,
+            later: 0x58,
+            time_in_coinbase1: false,
+        };
 
         assert!(written(PARAMS, changes, "").ends_with("\"5cb6de00\",true]}\n"));
     }
 
     #[test]
     fn a_job_without_the_clean_flag_is_clean() {
-        let changes = Changes { tag: 0, force_clean: false, later: 0, time_in_coinbase1: false };
+        let changes = Changes {
+            label: Label::Tag(0),
+            force_clean: false,
+            later: 0,
+            time_in_coinbase1: false,
+        };
         for flag in ["", ",true", ",\"true\""] {
             let params =
                 format!(r#"["4","aa","01","02",[],"20000000","207fffff","5cb6dda8"{flag}]"#);

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{LegId, Millis, Profile, Rung, Rungs};
 
+use crate::adopt::Relay;
+use crate::agent::AgentLeg;
 use crate::extranonce::{Own, Theirs};
 use crate::raw::{Line, Raw};
 
@@ -70,6 +72,12 @@ pub(crate) struct Rare {
     pub(crate) names: Vec<Box<str>>,
     /// The pool's answer to authorize, for the miner, if it is not plainly `true`.
     pub(crate) welcome: Option<Welcome>,
+    /// Another program has relayed it, or will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) relay: Option<Relay>,
+    /// What a leg of an agent has besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    btcagent: Option<Box<AgentLeg>>,
 }
 
 /// Yes and no about a leg.
@@ -120,7 +128,7 @@ pub(crate) struct Epoch {
 }
 
 /// The rungs that a leg may use if nothing else is known: those that the miner does not notice.
-fn unseen() -> Rungs {
+pub(crate) fn unseen() -> Rungs {
     Rungs::NONE.with(Rung::Echo).with(Rung::Fold)
 }
 
@@ -176,6 +184,8 @@ pub(crate) struct Outstanding {
 pub(crate) enum Ask {
     /// The first worker's authorize.
     Authorize,
+    /// Of an agent: whether shares are answered, and whether what was sent before was read.
+    Capabilities,
     Configure,
     /// Something whose answer nobody waits for.
     Ignore,
@@ -217,6 +227,21 @@ impl Leg {
         self.rare.get_or_insert_default()
     }
 
+    /// What a leg of an agent has besides, which begins here.
+    pub(crate) fn start_btcagent(&mut self) -> &mut AgentLeg {
+        self.rare().btcagent.get_or_insert_default()
+    }
+
+    /// What a leg of an agent has besides, to be changed.
+    pub(crate) fn btcagent(&mut self) -> Option<&mut AgentLeg> {
+        self.rare.as_mut()?.btcagent.as_deref_mut()
+    }
+
+    /// What a leg of an agent has besides.
+    pub(crate) fn agent_part(&self) -> Option<&AgentLeg> {
+        self.rare.as_ref()?.btcagent.as_deref()
+    }
+
     /// The extranonce that the pool has set from the next job on, which is now.
     pub(crate) fn take_next(&mut self) -> Option<Theirs> {
         self.rare.as_mut()?.next.take()
@@ -236,6 +261,17 @@ impl Leg {
     /// The workers' names as the pool knows them; empty if they are the miner's.
     pub(crate) fn names(&self) -> &[Box<str>] {
         self.rare.as_ref().map_or(&[], |rare| &rare.names)
+    }
+
+    /// What it has of a program that relays.
+    pub(crate) fn relay(&self) -> Option<&Relay> {
+        self.rare.as_ref()?.relay.as_ref()
+    }
+
+    /// The tag that jobs of its latest epoch go down with; none if they go as they are.
+    pub(crate) fn tag(&self) -> Option<u16> {
+        let is_plain = self.relay().is_some_and(|relay| relay.plain);
+        self.epoch.filter(|_| !is_plain).map(|epoch| epoch.tag)
     }
 
     fn older(&self) -> &[Epoch] {
@@ -355,6 +391,7 @@ impl Leg {
             && self.latest_theirs().iter().all(Theirs::is_sound)
             && self.older().len() <= MAX_OLDER_EPOCHS
             && self.outstanding.len() <= 2 * MAX_OUTSTANDING
+            && self.agent_part().is_none_or(AgentLeg::is_sound)
     }
 }
 

@@ -9,12 +9,17 @@
 //!
 //! * `session` – the state and the entry point; `downstream` – what a miner may ask; `login` – its
 //!   names; `upstream` – what a pool may say; `handshake` – from a new connection to a leg that can
-//!   serve; `switching` – the cut, losses and refusals; `submits` – shares and their answers
+//!   serve; `switching` – the cut, losses and refusals; `submits` – shares and their answers;
+//!   `adopt` – sessions that another program has relayed, and the way back
 //! * `leg` – what is known about one pool connection; `extranonce` – folding; `extra_data` – where
 //!   nothing can be folded; `jobs` – job lines
 //! * `options`, `profile` – settings of listener and pool; `names` – worker names and templates;
-//!   `returning` – miners that are sent back and come again; `version_rolling` – BIP 310; `quirks` – what is known about miners; `raw` – bytes that are saved
+//!   `returning` – miners that are sent back and come again; `version_rolling` – BIP 310;
+//!   `quirks` – what is known about miners; `raw` – bytes that are saved
+//! * `agent` – `BTCAgent`, where it differs from other miners
 
+mod adopt;
+mod agent;
 mod dialect;
 mod downstream;
 mod extra_data;

@@ -60,7 +60,7 @@ impl fmt::Debug for Worker {
 }
 
 /// Why a name is not taken, with the codes of the Go original.
-struct NameError(i32, &'static str);
+pub(crate) struct NameError(i32, &'static str);
 
 impl BitcoinSession {
     /// `mining.authorize`.
@@ -191,7 +191,7 @@ impl BitcoinSession {
     }
 }
 
-fn read_name(params: &[u8]) -> Result<String, NameError> {
+pub(crate) fn read_name(params: &[u8]) -> Result<String, NameError> {
     let Some(first) = elements(params).next() else {
         return Err(NameError(103, "Too Few Params"));
     };
@@ -209,7 +209,7 @@ fn read_name(params: &[u8]) -> Result<String, NameError> {
 }
 
 /// The password as the miner wrote it, unless a pool could not read it.
-fn read_password(params: &[u8]) -> Raw {
+pub(crate) fn read_password(params: &[u8]) -> Raw {
     let password = elements(params).nth(1).unwrap_or_default();
     let is_fine = password.len() <= MAX_PASSWORD && is_json(password);
     Raw::of(if is_fine { password } else { b"" })

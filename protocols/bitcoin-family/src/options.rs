@@ -37,8 +37,6 @@ pub(crate) struct ListenerTerms {
     pub(crate) form: Option<Wanted>,
     /// The extranonce2 size of all pools, if every one of them is an echo pool and they agree.
     pub(crate) echo_size: Option<u8>,
-    /// A pool may be one that adopts our extranonce.
-    pub(crate) may_echo: bool,
     /// The smallest extranonce2 size a session may meet, if there are pools at all.
     pub(crate) smallest: Option<u8>,
     /// The configured mask, without the bits that a known pool does not allow.
@@ -64,13 +62,12 @@ impl ListenerTerms {
         let options = Options::read(&view.options, flavour).unwrap_or_default();
         let mut version_mask = options.version_mask;
         let (mut smallest, mut echo_size, mut known) = (None, None, Vec::new());
-        let (mut all_echo, mut may_echo) = (true, false);
+        let mut all_echo = true;
         for pool in &view.pools {
             let Ok(terms) = PoolTerms::read(&pool.profile) else { continue };
             let fact = pool.fact.as_deref().and_then(Fact::read);
             let learnt = fact.map(|fact| fact.extranonce2_size);
             let is_echo = terms.echo || fact.is_some_and(|fact| terms.detect && fact.echo);
-            may_echo |= is_echo || (terms.detect && fact.is_none());
             // A pool nothing is known about counts as one with 4, the smallest common size.
             let guess = if is_echo { 8 } else { 4 };
             let size = learnt.or(terms.extranonce2_size).unwrap_or(guess);
@@ -89,7 +86,6 @@ impl ListenerTerms {
             configured: options.extranonce,
             form: (flavour.extranonce == Extranonce::ExtraData).then_some(options.form),
             echo_size: echo_size.filter(|size| all_echo && (1..=8).contains(size)),
-            may_echo,
             smallest,
             version_mask,
             quirks: options.quirks.into(),

@@ -54,6 +54,9 @@ pub(crate) struct Probe {
 /// Our own agent, for probes and for miners that name none.
 pub(crate) const OWN_AGENT: &str = concat!("stratum-switcher/", env!("CARGO_PKG_VERSION"));
 
+/// What the original calls itself towards sserver if the miner names no agent.
+pub(crate) const ECHO_AGENT: &str = "stratumSwitcher";
+
 const KEYS: &str = "extranonce, extranonce2_size, pipeline, user_suffix, cashaddr_prefix, \
                     probe_agent, probe_user and probe_password";
 

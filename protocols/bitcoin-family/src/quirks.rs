@@ -71,9 +71,10 @@ const ROWS: &[(&str, Facts)] = &[
     // NiceHash as a client spreads one connection over many miners and wants room for it.
     // For Decred it has a rule of its own (nicehash/Specifications, Decred_NiceHash.txt).
     ("nicehash/", Facts { extranonce2_least: Some(4), appends_extranonce2: Some(true), ..NONE }),
-    // BTCAgent has 4 bytes of its own and 4 of the miner in extranonce2, and no message that changes
-    // them (btccom/btcagent).
-    ("btccom-agent/", Facts { extranonce2_size: Some(8), ..NEVER }),
+    // BTCAgent has no message that changes an extranonce. Version 2 hands every mask on to its
+    // miners (btccom/btcagent); older ones look at none after login.
+    ("btccom-agent/", NEVER),
+    ("btccom-agent/2", Facts { obeys_version_mask: Some(true), ..NONE }),
     // cgminer reads the mask anew with every set_version_mask, takes client.reconnect without a host
     // for its own (parse_version_mask and parse_reconnect in util.c), and any extranonce where
     // Bitmain has added it (parse_extranonce).
@@ -217,7 +218,8 @@ mod tests {
     #[test]
     fn agents_are_known_by_a_word_of_their_name_in_any_case() {
         assert_eq!(known("NiceHash/1.0.0").extranonce2_least, 4);
-        assert_eq!(known("btccom-agent/2.0.1").extranonce2_size, Some(8));
+        assert!(known("btccom-agent/2.0.1").obeys_version_mask);
+        assert!(!known("btccom-agent/0.1").obeys_version_mask);
         assert!(known("cgminer/4.11.1").obeys_version_mask);
         assert!(!known("bmminer/2.0.0").obeys_version_mask);
         assert!(known("bmminer/2.0.0/Antminer S19/13050").obeys_reconnect);

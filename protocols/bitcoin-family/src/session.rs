@@ -9,10 +9,11 @@ use std::net::IpAddr;
 use jsonrpc::{ScanError, scan, write_reply, write_string};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{
-    Action, Coin, Cut, DialectSession, Fault, FaultKind, Input, LegId, Millis, Outbox, ResumeError,
-    Rung, Rungs, Saved, Seat, Side,
+    Action, Coin, Cut, DialectSession, Fault, FaultKind, HandBack, Input, LegId, Millis, Outbox,
+    ResumeError, Rung, Rungs, Saved, Seat, Side,
 };
 
+use crate::agent::{BtcAgent, frame};
 use crate::dialect::OLD_STATE_VERSION;
 use crate::extranonce::{Means, Own, Theirs, choose_sizes};
 use crate::flavour::Flavour;
@@ -72,6 +73,9 @@ pub(crate) struct State {
     pub(crate) next_tag: u16,
     /// What this session has found out about pools, and the listener did not know.
     pub(crate) learnt: Vec<Known>,
+    /// The miner is a `BTCAgent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) btcagent: Option<Box<BtcAgent>>,
 }
 
 /// What a miner says it is.
@@ -109,7 +113,10 @@ impl State {
             leg.ready_by.is_some_and(|rung| !matches!(rung, Rung::Echo | Rung::Fold))
                 || leg.has_told_epochs()
         };
-        self.told.is_some() || self.recalling.is_some() || self.legs.iter().any(is_new)
+        self.btcagent.is_some()
+            || self.told.is_some()
+            || self.recalling.is_some()
+            || self.legs.iter().any(is_new)
     }
 
     /// The session id told to the miner, in hex.
@@ -156,6 +163,7 @@ impl BitcoinSession {
             cut_once: false,
             next_tag: 0,
             learnt: Vec::new(),
+            btcagent: None,
         };
         let terms = ListenerTerms::of(session.listener, flavour);
         Self { state, terms, peer: session.peer }
@@ -167,13 +175,14 @@ impl BitcoinSession {
         flavour: &Flavour,
     ) -> Result<Self, ResumeError> {
         let damaged = |why: String| ResumeError::Damaged(why);
-        let state: State =
+        let mut state: State =
             serde_json::from_str(saved).map_err(|error| damaged(error.to_string()))?;
         let is_sound = state.own.is_none_or(|own| own.is_sound(flavour.extranonce))
             && state.next_tag < TAGS
             && state.told.iter().all(|told| told.is_sound())
             && state.legs.iter().all(Leg::is_sound)
-            && (state.legs.is_empty() || state.own.is_some() || state.probe);
+            && (state.legs.is_empty() || state.own.is_some() || state.probe)
+            && state.btcagent.as_mut().is_none_or(|agent| agent.is_sound());
         if !is_sound {
             return Err(damaged("a size is out of its range".to_owned()));
         }
@@ -184,26 +193,20 @@ impl BitcoinSession {
 
     /// The extranonce told to the miner, which is chosen when it is first needed.
     pub(crate) fn own(&mut self) -> Own {
+        let agents = self.agent_sizes();
         let (terms, short_id, agent) = (&self.terms, self.state.short_id, self.state.agent.name());
         *self.state.own.get_or_insert_with(|| {
             let quirks = Quirks::of(agent, &terms.quirks);
             if let Some(form) = terms.form {
                 return Own::in_header(short_id, form.for_miner(quirks));
             }
-            let sizes = match (terms.configured, terms.echo_size) {
+            let sizes = match (agents.or(terms.configured), terms.echo_size) {
                 (Some(sizes), _) => sizes,
                 (None, Some(size2)) => {
                     let size2 = quirks.extranonce2_size.unwrap_or(size2);
                     Sizes { size1: 4, size2: size2.max(quirks.extranonce2_least) }
                 }
-                (None, None) => {
-                    let mut sizes = choose_sizes(terms.smallest, quirks);
-                    // No pool has room to fold so much; one that adopts ours needs none.
-                    if terms.may_echo && quirks.extranonce2_size.is_some_and(|size| size >= 8) {
-                        sizes.size1 = 4;
-                    }
-                    sizes
-                }
+                (None, None) => choose_sizes(terms.smallest, quirks),
             };
             Own::new(short_id, sizes)
         })
@@ -224,8 +227,9 @@ impl BitcoinSession {
     pub(crate) fn new_tag(&mut self) -> u16 {
         // More epochs than tags cannot live: three legs of eight each.
         loop {
-            let tag = self.state.next_tag;
-            self.state.next_tag = (tag + 1) % TAGS;
+            let tags = self.state.tags();
+            let tag = self.state.next_tag.max(tags.start);
+            self.state.next_tag = if tag + 1 < tags.end { tag + 1 } else { tags.start };
             if self.state.legs.iter().all(|leg| leg.epoch(tag).is_none()) {
                 return tag;
             }
@@ -287,6 +291,11 @@ impl BitcoinSession {
         out.push(Action::Disregard(Fault { side, kind }));
     }
 
+    /// Whether these bytes are a frame of an agent or for one, and not a line.
+    fn is_agent_frame(&self, bytes: &[u8]) -> bool {
+        self.state.btcagent.is_some() && bytes.first() == Some(&frame::MAGIC)
+    }
+
     fn frame(
         &mut self,
         now: Millis,
@@ -294,6 +303,15 @@ impl BitcoinSession {
         frame: &[u8],
         out: &mut Outbox,
     ) -> Result<(), Fault> {
+        if self.pass_rest(side, frame, out) {
+            return Ok(());
+        }
+        if self.is_agent_frame(frame) {
+            return match side {
+                Side::Downstream => self.agent_frame(frame, out),
+                Side::Upstream(leg) => self.pool_frame(leg, frame, out),
+            };
+        }
         let message = match scan(frame) {
             Ok(message) => message,
             Err(ScanError::Blank) => return Ok(()),
@@ -314,6 +332,11 @@ impl BitcoinSession {
 
 impl DialectSession for BitcoinSession {
     fn cut(&self, side: Side, bytes: &[u8]) -> Cut {
+        if self.is_agent_frame(bytes)
+            && let Some(cut) = frame::cut(bytes)
+        {
+            return cut;
+        }
         match side {
             Side::Downstream => Cut::object_or_line(bytes),
             Side::Upstream(_) => Cut::line(bytes),
@@ -331,6 +354,10 @@ impl DialectSession for BitcoinSession {
                 Ok(())
             }
             Input::Frame(side, frame) => self.frame(now, side, frame, out),
+            Input::HandBack => {
+                self.prepare_hand_back(now, out);
+                Ok(())
+            }
             Input::LegDown(leg) | Input::LegGone(leg) => self.leg_lost(leg, out),
             Input::LegUp { leg, profile, form, rungs } => {
                 self.leg_up(leg, profile, form, rungs, out);
@@ -357,6 +384,10 @@ impl DialectSession for BitcoinSession {
         Saved { version, state }
     }
 
+    fn hand_back(&self) -> Option<HandBack> {
+        self.to_hand_back()
+    }
+
     fn describe(&self, field: &mut dyn FnMut(&str, fmt::Arguments<'_>)) {
         let state = &self.state;
         if let Agent::Named(agent) = &state.agent {
@@ -378,6 +409,7 @@ impl DialectSession for BitcoinSession {
         }
         field("extranonce_subscribed", format_args!("{}", state.extranonce_subscribed));
         field("workers", format_args!("{}", state.workers.len()));
+        self.describe_agent(field);
         if let Some(coin) = &state.coin {
             field("assigned", format_args!("{coin}"));
         }

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 
 use jsonrpc::{
     Message, elements, is_json, is_null, is_truthy, member, members, string, text, unsigned,
-    write_request_start, write_string,
+    write_request, write_request_start, write_string,
 };
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side, Verdict};
 
-use crate::jobs::split_tag;
 use crate::leg::{Ask, Leg, Outstanding, write_id};
 use crate::login::{Login, Worker};
 use crate::names::{clean, split};
@@ -68,13 +67,18 @@ impl BitcoinSession {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);
         };
-        let Self { state, .. } = self;
-        let issuer = split_tag(&share.job_id).and_then(|(tag, job_id)| {
-            state.legs.iter_mut().find_map(|leg| Some((*leg.epoch(tag)?, job_id, leg)))
-        });
-        let Some((epoch, job_id, leg)) = issuer else {
+        let Some((at, epoch, job_id)) = self.state.issuer(&share.job_id) else {
             return self.submit_without_leg(id, out);
         };
+        let Self { state, .. } = self;
+        let Some(leg) = state.legs.get_mut(at) else { return Ok(()) };
+        if leg.relay().is_some_and(|relay| relay.plain) && *job_id == *share.job_id {
+            // Under the miner's own id, as its answer may find another program here.
+            out.send_with(Side::Upstream(leg.id), |arena| {
+                write_request(arena, id, "mining.submit", params);
+            });
+            return Ok(());
+        }
         if !own.may_send(share.extranonce2.len(), epoch.miners_size2(own)) {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);

@@ -29,9 +29,12 @@ impl BitcoinSession {
         }
         let left = self.state.active.replace(leg_id).filter(|left| *left != leg_id);
         let is_later = std::mem::replace(&mut self.state.cut_once, true);
+        if let Some(left) = left {
+            self.end_torn_line(left, out);
+        }
 
         self.welcome(welcome, out);
-        if self.may_push() {
+        if self.may_push() && !self.holds_back(leg_id, left) {
             self.push_work(leg_id, is_later, out);
         }
         self.send_waiting_workers(out);
@@ -56,7 +59,7 @@ impl BitcoinSession {
     }
 
     /// Makes the job of a leg that has served before fit to be sent again.
-    fn return_to(&mut self, now: Millis, leg_id: LegId) {
+    pub(crate) fn return_to(&mut self, now: Millis, leg_id: LegId) {
         let tag = self.new_tag();
         let Some(leg) = self.leg(leg_id) else { return };
         if let Some(epoch) = leg.epoch {
@@ -81,7 +84,8 @@ impl BitcoinSession {
         let (in_force, latest) = (leg.difficulty_in_force(), leg.difficulty);
         let job = leg.job.as_ref().map(|line| line.0.clone()).zip(leg.epoch);
         let in_force = match (&job, is_later) {
-            (Some(_), true) => in_force.or(Some(DEFAULT_DIFFICULTY)),
+            // On one that was relayed, what the miner has is right, whatever it is.
+            (Some(_), true) if leg.relay().is_none() => in_force.or(Some(DEFAULT_DIFFICULTY)),
             _ => in_force,
         };
         let later = leg.job_sent_later.unwrap_or(0);
@@ -91,12 +95,14 @@ impl BitcoinSession {
         if let Some(difficulty) = in_force {
             out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
         }
+        self.push_sub_difficulties(leg_id, in_force, out);
         if let Some((line, epoch)) = job
             && let Ok(message) = scan(&line)
             && let Some(notify) = Notify::read(message.params.unwrap_or_default())
+            && let Some(label) = self.label(leg_id, &notify, later)
         {
             let changes = Changes {
-                tag: epoch.tag,
+                label,
                 force_clean: is_later,
                 later,
                 time_in_coinbase1: own.has_time_in_coinbase1(),
@@ -139,7 +145,11 @@ impl BitcoinSession {
     pub(crate) fn push_mask(&mut self, allowed: u32, out: &mut Outbox) {
         let Some(masks) = &mut self.state.masks else { return };
         let mask = masks.told & allowed;
-        if std::mem::replace(&mut masks.current, mask) == mask {
+        let mut before = std::mem::replace(&mut masks.current, mask);
+        if let Some(agent) = &mut self.state.btcagent {
+            before = agent.mask_told.replace(mask).unwrap_or(before);
+        }
+        if before == mask {
             return;
         }
         let mut params = vec![b'['];
@@ -159,6 +169,7 @@ impl BitcoinSession {
         if self.state.active == Some(leg_id) {
             self.state.active = None;
         }
+        self.settle_agent(&leg, out);
         self.settle(&leg, out)
     }
 

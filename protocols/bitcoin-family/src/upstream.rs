@@ -55,6 +55,10 @@ impl BitcoinSession {
     ) -> Result<(), Fault> {
         let asked = message.request_id().and_then(|id| self.leg(leg)?.answered(id));
         let Some(asked) = asked else {
+            if self.is_of_relay(now, leg) {
+                out.push(Action::Forward(Side::Downstream));
+                return Ok(());
+            }
             Self::disregard(out, Side::Upstream(leg), FaultKind::UnknownId);
             return Ok(());
         };
@@ -87,6 +91,11 @@ impl BitcoinSession {
             }
             Ask::Authorize => {
                 self.authorize_answered(now, leg, message, out);
+                Ok(())
+            }
+            Ask::Capabilities => {
+                let result = message.result.unwrap_or_default();
+                self.capabilities_answered(now, leg, result, out);
                 Ok(())
             }
             Ask::Ignore => Ok(()),
@@ -178,8 +187,11 @@ impl BitcoinSession {
         out: &mut Outbox,
     ) -> bool {
         let Some(notify) = Notify::read(params) else { return false };
+        if !self.agent_job(leg_id, &notify) {
+            return false;
+        }
         let epoch = self.next_epoch(leg_id);
-        let may_push = self.state.active == Some(leg_id) && self.may_push();
+        let is_shown = self.shows(leg_id);
         let own = self.own();
         let Some(leg) = self.leg(leg_id) else { return true };
         if leg.flags.unfit {
@@ -200,20 +212,20 @@ impl BitcoinSession {
             epoch.difficulty = leg.difficulty;
         }
         match leg.epoch {
-            Some(epoch) if may_push => {
+            Some(epoch) if is_shown => {
                 leg.job_sent_later = Some(0);
                 self.push_extranonce(epoch.told.then_some(epoch.theirs), out);
-                let changes = Changes {
-                    tag: epoch.tag,
-                    force_clean: false,
-                    later: 0,
-                    time_in_coinbase1: false,
-                };
+                let Some(label) = self.label(leg_id, &notify, 0) else { return false };
+                let changes =
+                    Changes { label, force_clean: false, later: 0, time_in_coinbase1: false };
                 out.send_with(Side::Downstream, |arena| {
                     notify.write(changes, |arena| epoch.write_insert(own, arena), arena);
                 });
             }
-            _ => self.ready_if_complete(now, leg_id, out),
+            _ => {
+                self.ready_if_complete(now, leg_id, out);
+                self.end_holding_back(out);
+            }
         }
         true
     }
@@ -239,10 +251,10 @@ impl BitcoinSession {
         let Some(difficulty) = number(value).filter(|difficulty| *difficulty > 0.0) else {
             return false;
         };
-        let may_push = self.state.active == Some(leg_id) && self.may_push();
+        let is_shown = self.shows(leg_id);
         let Some(leg) = self.leg(leg_id) else { return true };
         leg.difficulty = difficulty;
-        if may_push {
+        if is_shown {
             out.send_with(Side::Downstream, |arena| write_difficulty(arena, difficulty));
         } else {
             self.ready_if_complete(now, leg_id, out);
@@ -261,7 +273,9 @@ impl BitcoinSession {
         // The miner would have to come back for a pool that serves it: another leg may do better.
         let unseen = means.rungs.without(Rung::Reconnect).without(Rung::Drop);
         let rungs = if leg.flags.served { unseen } else { means.rungs };
-        match theirs.rung(own, &Means { rungs, ..means }) {
+        let rung = self.rung_at(&theirs, own, &Means { rungs, ..means });
+        let Some(leg) = self.leg(leg_id) else { return true };
+        match rung {
             Ok(rung) => {
                 leg.flags.unfit = false;
                 leg.rare().next = Some(theirs);
@@ -285,11 +299,10 @@ impl BitcoinSession {
 
     /// The pool allows these bits from now on.
     fn mask_granted(&mut self, leg_id: LegId, mask: u32, out: &mut Outbox) {
-        let is_active = self.state.active == Some(leg_id);
         if let Some(leg) = self.leg(leg_id) {
             leg.mask = mask;
         }
-        if is_active && self.may_push() {
+        if self.shows(leg_id) {
             self.push_mask(mask, out);
         }
     }

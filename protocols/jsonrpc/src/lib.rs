@@ -4,11 +4,15 @@
 //! is needed to split the line for certain; what stands inside a nested value is only matched up to
 //! its closing bracket, because pools do send values that are not quite JSON and a proxy has no need
 //! to understand them. Knows nothing of any method.
+//!
+//! [`Raw`] and [`Line`] are spans that a session keeps, in a form that can be saved.
 
+mod raw;
 mod scan;
 mod value;
 mod write;
 
+pub use raw::{Line, Raw};
 pub use scan::{MAX_DEPTH, Message, ScanError, member, scan};
 pub use value::{
     Elements, Members, elements, is_json, is_null, is_truthy, members, number, string, text,

@@ -369,6 +369,52 @@ pub const SOURCE_STATIC: Section = Section {
     )],
 };
 
+/// Plug-ins that are not built in.
+pub const PLUGINS: Section = Section {
+    path: "plugins",
+    about: "Plug-ins that are not built in, see docs/plugins.md. They are trusted as the program \
+            itself is. A coin source of one is configured below [sources.<its name>], with keys \
+            of its own.",
+    keys: &[key(
+        "directories",
+        Form::Names,
+        Is("[\"/usr/local/lib/stratum-switcher\", \"/usr/lib/stratum-switcher\"]"),
+        "Where plug-ins are looked for, in this order.",
+    )],
+};
+
+/// One of them.
+pub const PLUGIN: Section = Section {
+    path: "plugins.load[]",
+    about: "A plug-in to be loaded. A dialect of it is used where it is named, as a built-in one.",
+    keys: &[
+        key(
+            "name",
+            Form::Text,
+            Unset("`path` must be given", "\"kaspa\""),
+            "The file is libswitcher_<name>.so in the first of the directories that has it.",
+        ),
+        key(
+            "path",
+            Form::Path,
+            Unset("`name` must be given", "\"plugins/libkaspa.so\""),
+            "The file, if it lies elsewhere.",
+        ),
+        key(
+            "sha256",
+            Form::Text,
+            Unset("whatever the file holds is loaded", "\"9f86d081884c7d65…\""),
+            "Nothing but a file with this checksum is loaded; 64 hexadecimal digits.",
+        ),
+        key(
+            "override",
+            Form::Flag,
+            Is("false"),
+            "Whether its dialects may take the place of others of the same name.",
+        ),
+    ],
+};
+
 /// Bounds on what peers may use.
 pub const LIMITS: Section = Section {
     path: "limits",
@@ -595,6 +641,8 @@ pub const SECTIONS: &[&Section] = &[
     &ZOOKEEPER_SERVER_ID,
     &ZOOKEEPER_REGISTRATION,
     &SOURCE_STATIC,
+    &PLUGINS,
+    &PLUGIN,
     &LIMITS,
     &TIMING,
     &ADMIN,

@@ -35,6 +35,7 @@ const BITCOIN: Chain = Chain { name: "bitcoin", dialect: "btc", form: None };
 
 const CHAINS: &[Chain] = &[
     BITCOIN,
+    Chain { name: "ethereum", dialect: "eth", form: None },
     Chain { name: "decred-normal", dialect: "dcr", form: Some("normal") },
     Chain { name: "decred-gominer", dialect: "dcr", form: Some("gominer") },
 ];
@@ -69,6 +70,11 @@ pub struct Translated {
 /// Whether a file is the original's.
 pub(super) fn is_one(json: &Json) -> bool {
     json.keys().any(|key| MARKS.iter().any(|mark| mark.eq_ignore_ascii_case(key)))
+}
+
+/// Whether a text is a file of the original's.
+pub(crate) fn is_file(text: &str) -> bool {
+    parse_json(text).is_ok_and(|json| is_one(&json))
 }
 
 /// Turns a file of the original into ours, as TOML with notes.
@@ -237,18 +243,8 @@ impl File<'_> {
             return chain;
         }
         let names: Vec<_> = CHAINS.iter().map(|chain| quoted(chain.name)).collect();
-        let accepted = format!("{} are accepted", names.join(", "));
-        if given.eq_ignore_ascii_case("ethereum") {
-            let problem = format!(
-                "{} needs a dialect for Ethereum, which this program does not have yet",
-                quoted(&given)
-            );
-            let accepted = format!("{accepted}; leave this switcher to the original");
-            self.wrong("ChainType", problem, &accepted);
-        } else {
-            let problem = format!("there is no chain type {}", quoted(&given));
-            self.wrong("ChainType", problem, &accepted);
-        }
+        let problem = format!("there is no chain type {}", quoted(&given));
+        self.wrong("ChainType", problem, &format!("{} are accepted", names.join(", ")));
         &BITCOIN
     }
 
@@ -291,8 +287,7 @@ impl File<'_> {
                 "options": options,
                 "pacing": { "dials_per_second": DIALS_PER_SECOND, "in_flight": IN_FLIGHT },
             });
-            // All that the original calls bitcoin speak like it, whatever they are called; likewise
-            // the others.
+            // All coins of a chain type speak alike, whatever they are called.
             coins.insert(coin.clone(), json!({ "dialect": dialect, "pools": [pool] }));
         }
         coins

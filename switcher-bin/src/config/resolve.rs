@@ -22,25 +22,28 @@ use super::{
     Config, FileSource, LogSettings, Secret, Sources, UpgradeSettings, ZookeeperNumber,
     ZookeeperRegistration, ZookeeperSource, keys,
 };
+use crate::loaded::{Loaded, find};
 use crate::plugins::{Make, Plugin};
 
 /// Dialects by name, with their algorithm.
-type Dialects = BTreeMap<&'static str, (Arc<dyn StratumDialect>, &'static str)>;
+type Dialects = BTreeMap<String, (Arc<dyn StratumDialect>, String)>;
 
 /// How fast miners are brought to a pool that is configured as sserver.
 const OWN_PACING: Pacing = Pacing { dials_per_second: 2000, in_flight: 1024 };
 
 /// Makes settings of everything the reader holds.
 pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
-    let dialects: Dialects = plugins
+    let mut dialects: Dialects = plugins
         .iter()
         .filter_map(|plugin| match plugin.make {
-            Make::Dialect { algorithm, dialect } => Some((plugin.name, (dialect(), algorithm))),
+            Make::Dialect { algorithm, dialect } => {
+                Some((plugin.name.to_owned(), (dialect(), algorithm.to_owned())))
+            }
             Make::Source { .. } => None,
         })
         .collect();
     // The table's order is the order of preference on a listener.
-    let order: Vec<_> = plugins.iter().map(|plugin| plugin.name).collect();
+    let mut order: Vec<_> = plugins.iter().map(|plugin| plugin.name.to_owned()).collect();
 
     let mut root = reader.section(&keys::ROOT, Place::default());
     let mut settings = Settings {
@@ -52,13 +55,24 @@ pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
     if let Some(number) = root.whole_if_given("server_id").filter(|number| *number > 0) {
         settings.number = FleetNumber::Fixed(number);
     }
+    let loaded = load_plugins(reader, plugins);
+    for dialect in loaded.dialects() {
+        let (name, algorithm) = (dialect.name().to_owned(), dialect.algorithm().to_owned());
+        if !order.contains(&name) {
+            order.push(name.clone());
+        }
+        dialects.insert(name, (Arc::clone(dialect) as Arc<dyn StratumDialect>, algorithm));
+    }
     let places = reader.map(&Place::of(&["coins"]));
     settings.coins = places
         .iter()
         .map(|place| (Coin::from(place.name()), coin(reader, place, &dialects)))
         .collect();
     settings.listeners = listeners(reader, &settings.coins, &dialects, &order);
-    let sources = sources(reader, &settings, plugins);
+    let is_foreign = |name: &String| loaded.dialect(name).is_some();
+    let apart = settings.listeners.iter().filter(|it| it.dialects.iter().any(is_foreign));
+    settings.own_shards = apart.map(|listener| listener.name.clone()).collect();
+    let sources = sources(reader, &settings, plugins, &loaded);
     settings.number = fleet_number(reader, settings.number, &sources);
     settings.limits = limits(reader);
     settings.timing = timing(reader);
@@ -67,7 +81,49 @@ pub(super) fn config(reader: &mut Reader, plugins: &[Plugin]) -> Config {
     let upgrade = upgrade(reader, &mut settings.timing);
     check(reader, &settings, &dialects);
     let remarks = remarks(&settings);
-    Config { settings, sources, log, upgrade, text: None, effective: String::new(), remarks }
+    let (text, effective) = (None, String::new());
+    Config { settings, sources, loaded, log, upgrade, text, effective, remarks }
+}
+
+/// Loads the plug-ins that are wanted.
+fn load_plugins(reader: &mut Reader, plugins: &[Plugin]) -> Loaded {
+    let folder = Place::of(&["plugins"]);
+    let mut open = reader.section(&keys::PLUGINS, folder.clone());
+    let directories = open.names("directories").unwrap_or_default();
+    let built_in: Vec<_> = plugins.iter().map(|plugin| plugin.name).collect();
+    let mut loaded = Loaded::default();
+    for place in reader.list(&folder.at("load")) {
+        let mut open = reader.section(&keys::PLUGIN, place.clone());
+        let (name, path) = (open.text("name"), open.path("path"));
+        let (sha256, may_replace) = (open.text("sha256"), open.flag("override"));
+        let is_sum = |sum: &String| sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit());
+        if sha256.as_ref().is_some_and(|sum| !is_sum(sum)) {
+            open.wrong("sha256", "is no checksum", "64 hexadecimal digits, as sha256sum prints");
+            continue;
+        }
+        let (key, path) = match (name, path) {
+            (Some(_), Some(_)) => {
+                open.wrong("path", "name is given as well", "give one of the two");
+                continue;
+            }
+            // As it stands in the default file.
+            (None, None) => continue,
+            (Some(name), None) => match find(&directories, &name) {
+                Ok(path) => ("name", path),
+                Err(problem) => {
+                    let accepted = "name a plug-in that is there, or its path";
+                    open.wrong("name", problem, accepted);
+                    continue;
+                }
+            },
+            (None, Some(path)) => ("path", path),
+        };
+        if let Err(problem) = loaded.load(&path, sha256.as_deref(), may_replace, &built_in) {
+            let accepted = "see docs/plugins.md for what is loaded";
+            open.wrong(key, format!("{}: {problem}", path.display()), accepted);
+        }
+    }
+    loaded
 }
 
 fn coin(reader: &mut Reader, place: &Place, dialects: &Dialects) -> CoinSettings {
@@ -89,7 +145,7 @@ fn coin(reader: &mut Reader, place: &Place, dialects: &Dialects) -> CoinSettings
     }
     let algorithm = open.text("algorithm");
     let algorithm =
-        algorithm.or_else(|| known.map(|&(_, algorithm)| algorithm.to_owned())).unwrap_or_default();
+        algorithm.or_else(|| known.map(|(_, algorithm)| algorithm.clone())).unwrap_or_default();
     open.derived("algorithm", &Checked::Text(algorithm.clone()));
     let rungs = rungs(&mut open);
     let name = Coin::from(place.name());
@@ -215,14 +271,14 @@ fn listeners(
     reader: &mut Reader,
     coins: &BTreeMap<Coin, CoinSettings>,
     dialects: &Dialects,
-    order: &[&str],
+    order: &[String],
 ) -> Vec<ListenerSettings> {
-    let known = order.iter().filter(|&&name| dialects.contains_key(name));
-    let used = |name: &&&str| coins.values().any(|coin| coin.dialect == **name);
-    let mut all: Vec<String> = known.clone().filter(used).map(|&name| name.to_owned()).collect();
+    let known = order.iter().filter(|&name| dialects.contains_key(name));
+    let used = |name: &&String| coins.values().any(|coin| coin.dialect == **name);
+    let mut all: Vec<String> = known.clone().filter(used).cloned().collect();
     if all.is_empty() {
         // No coin names a dialect that exists, which is told already.
-        all = known.map(|&name| name.to_owned()).collect();
+        all = known.cloned().collect();
     }
     let places = reader.list(&Place::of(&["listeners"]));
     let mut listeners = Vec::new();
@@ -323,11 +379,17 @@ fn zookeeper(reader: &mut Reader, place: &Place, settings: &Settings) -> Option<
     Some(source)
 }
 
-fn sources(reader: &mut Reader, settings: &Settings, plugins: &[Plugin]) -> Sources {
+fn sources(
+    reader: &mut Reader,
+    settings: &Settings,
+    plugins: &[Plugin],
+    loaded: &Loaded,
+) -> Sources {
     let coins = &settings.coins;
     let mut sources = Sources::default();
     let folder = Place::of(&["sources"]);
-    reader.folder(&folder);
+    let foreign: Vec<_> = loaded.sources().map(|source| source.name()).collect();
+    reader.folder(&folder, &foreign);
     let place = folder.at("zookeeper");
     if reader.has(&place) {
         sources.zookeeper = zookeeper(reader, &place, settings);
@@ -364,6 +426,16 @@ fn sources(reader: &mut Reader, settings: &Settings, plugins: &[Plugin]) -> Sour
         {
             reader.wrong(&place, problem, "");
         }
+    }
+    for source in loaded.sources() {
+        let place = folder.at(source.name());
+        let Some(config) = reader.foreign(&place) else { continue };
+        if let Err(error) = source.check(&config) {
+            let names = error.key.split('.').filter(|name| !name.is_empty());
+            let key = names.fold(place, |place, name| place.at(name));
+            reader.wrong(&key, error.problem, &error.accepted);
+        }
+        sources.loaded.insert(source.name().to_owned(), config);
     }
     if sources == Sources::default() {
         match coins.keys().next() {
@@ -569,6 +641,6 @@ fn remarks(settings: &Settings) -> Vec<String> {
 }
 
 fn built_in(dialects: &Dialects) -> String {
-    let names: Vec<_> = dialects.keys().copied().collect();
+    let names: Vec<_> = dialects.keys().map(String::as_str).collect();
     format!("dialects of this program: {}", names.join(", "))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider as _};
 
-use super::form::{Checked, bare, kind_of, quoted};
+use super::form::{Checked, Form, bare, kind_of, quoted, sounds_secret};
 use super::keys::{self, Fallback, Key, Section};
 use super::mistake::{Mistake, Mistakes};
 
@@ -158,14 +158,40 @@ impl Reader {
         Open { reader: self, spec, place, dict }
     }
 
-    /// Finds unknown keys in a table that holds only other tables.
-    pub(super) fn folder(&mut self, place: &Place) {
+    /// Finds unknown keys in a table that holds only other tables: those of the table of keys,
+    /// and some more.
+    pub(super) fn folder(&mut self, place: &Place, more: &[&str]) {
         if let Some(dict) = self.value(place).and_then(Value::as_dict).cloned() {
-            self.refuse_unknown(place, &dict, &keys::below(&place.to_string()));
+            let known = [&keys::below(&place.to_string()), more].concat();
+            self.refuse_unknown(place, &dict, &known);
         }
     }
 
-    fn refuse_unknown(&mut self, place: &Place, dict: &Dict, known: &[&'static str]) {
+    /// A table whose keys are a plug-in's own; none if there is none.
+    pub(super) fn foreign(&mut self, place: &Place) -> Option<serde_json::Value> {
+        let value = self.value(place)?;
+        let options = match Form::Options.read(value) {
+            Ok(Checked::Options(options)) => options,
+            Ok(_) => return None,
+            Err(problem) => {
+                self.wrong(place, problem, &format!("write [{place}] above its keys"));
+                return None;
+            }
+        };
+        let _ = writeln!(self.effective, "\n[{place}]");
+        for (name, value) in options.as_object().into_iter().flatten() {
+            let origin = self.origin(&place.at(name));
+            let shown = if sounds_secret(name) {
+                quoted("***")
+            } else {
+                Checked::Options(value.clone()).toml()
+            };
+            self.show(&bare(name), &shown, &format!("  # {origin}"));
+        }
+        Some(options)
+    }
+
+    fn refuse_unknown(&mut self, place: &Place, dict: &Dict, known: &[&str]) {
         for name in dict.keys().filter(|name| !known.contains(&name.as_str())) {
             let near = known
                 .iter()

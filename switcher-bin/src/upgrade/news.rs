@@ -89,10 +89,16 @@ pub(super) fn summary(report: &UpgradeReport) -> String {
 fn log(report: &UpgradeReport) {
     let text = summary(report);
     if report.result == UpgradeResult::Done {
+        let phases = report.phases.unwrap_or_default();
         info!(
             generation = report.generation,
             sessions = report.sessions,
             pause_ms = report.pause_ms,
+            freeze_ms = phases.freeze,
+            hand_over_ms = phases.hand_over,
+            read_ms = phases.read,
+            prepare_ms = phases.prepare,
+            resume_ms = phases.resume,
             "{text}"
         );
     } else {

@@ -5,6 +5,7 @@
 //! configuration. A process without one is no switcher and is not signalled.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ use crate::Outcome;
 
 /// How often the other process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// A process that has replaced itself and shows no status for so long is none of ours any more.
+const ORIGINAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Longest preflight and pause anybody waits for.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -42,14 +46,25 @@ pub(crate) fn request(
     let Some(before) = told(pid)? else {
         bail!("process {pid} is not there, or is no stratum-switcher that can be upgraded");
     };
+    let program = identity(pid);
     let number = i32::try_from(pid).context("no process has such a number")?;
     kill(Pid::from_raw(number), Signal::SIGUSR2)
         .with_context(|| format!("process {pid} cannot be signalled"))?;
     let began = Instant::now();
+    let mut silent = None;
     while began.elapsed() < PATIENCE {
         std::thread::sleep(LOOK);
-        // Between two programs there is none for a moment.
-        if let Some(Told { attempts, last: Some(last) }) = told(pid)?
+        let now = told(pid)?;
+        // Between two programs of ours there is none for a moment.
+        if now.is_some() {
+            silent = None;
+        } else if silent.get_or_insert_with(Instant::now).elapsed() > ORIGINAL_PATIENCE
+            && identity(pid).is_some_and(|now| Some(now) != program)
+        {
+            writeln!(out, "handed back: another program runs as process {pid}, with its sockets")?;
+            return Ok(Outcome::Done);
+        }
+        if let Some(Told { attempts, last: Some(last) }) = now
             && attempts > before.attempts
         {
             let text = summary(&last);
@@ -65,6 +80,12 @@ pub(crate) fn request(
         }
     }
     bail!("process {pid} has said nothing for {PATIENCE:?}");
+}
+
+/// Which file a process runs.
+fn identity(pid: u32) -> Option<(u64, u64)> {
+    let data = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    Some((data.dev(), data.ino()))
 }
 
 fn read_pid(file: &Path) -> anyhow::Result<u32> {

@@ -1,17 +1,29 @@
 //! Trying the new program out: a sample of the live state, and a child that must read it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail, ensure};
 use switcher_core::Sampler;
 use switcher_upgrade::envelope::{self, Body};
 use switcher_upgrade::memory;
-use switcher_upgrade::preflight::{self, Fitness};
+use switcher_upgrade::preflight::{self, Fitness, PreflightError};
 use switcher_upgrade::program::{Identity, Program};
+
+use super::original;
 
 /// How long shards may take to give their part of the sample.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a shard does not answer, as far as it is known.
+pub(super) fn stuck() -> String {
+    let hanging = switcher_plugin_abi::host::health::hanging();
+    if hanging.is_empty() {
+        return "a shard does not answer".to_owned();
+    }
+    format!("a shard does not answer: the plug-in {} does not come back", hanging.join(", "))
+}
 
 /// A program that was found fit.
 #[derive(Debug)]
@@ -20,6 +32,8 @@ pub(super) struct Trial {
     pub(super) fitness: Fitness,
     /// When the freeze began, in nanoseconds of `CLOCK_MONOTONIC`.
     pub(super) created: u64,
+    /// It is the Go original, which only relays.
+    pub(super) is_original: bool,
 }
 
 /// Tries the program at its path out. Takes as long as it takes; nothing is touched.
@@ -31,30 +45,66 @@ pub(super) fn run(
     program: &Program,
     sampler: &Sampler,
     limit: Duration,
+    may_be_original: bool,
     called_off: &dyn Fn() -> bool,
 ) -> anyhow::Result<Trial> {
     let path = program.path.display();
     let identity = Identity::of(&program.path).with_context(|| format!("{path}"))?;
+    let save_for = |reader: &BTreeMap<_, _>| sampler.save_for(reader).map_err(|why| anyhow!(why));
+    let try_once = || {
+        let sample = sample(program, sampler)?;
+        let tried = preflight::run(program, sample, limit, called_off);
+        let says_original = |error: &PreflightError| matches!(error, PreflightError::Failed { said, .. } if original::is_said_by_original(said));
+        match tried {
+            Err(error) if says_original(&error) => Ok(None),
+            tried => Ok::<_, anyhow::Error>(Some(tried?)),
+        }
+    };
+    save_for(&BTreeMap::new())?;
+    let mut tried = try_once()?;
+    if let Some(older) = tried.as_ref().filter(|tried| tried.unread > 0) {
+        // Once more, in versions that it reads.
+        save_for(&older.dialects)?;
+        tried = try_once()?;
+    }
+    let is_original = tried.is_none();
+    let fitness = match tried {
+        Some(fitness) => fitness,
+        None if may_be_original => {
+            Fitness { version: original::NAME.to_owned(), ..Fitness::default() }
+        }
+        None => {
+            bail!("{path} is {}, and the configuration in force is none of its own", original::NAME)
+        }
+    };
+    ensure!(
+        fitness.unread == 0,
+        "the new program does not read the state of {} sessions",
+        fitness.unread
+    );
+    ensure!(
+        Identity::of(&program.path).is_ok_and(|now| now == identity),
+        "{path} was replaced during its preflight"
+    );
+    Ok(Trial { identity, fitness, created: 0, is_original })
+}
+
+/// A sample of the live state, as the new program would get it.
+fn sample(program: &Program, sampler: &Sampler) -> anyhow::Result<OwnedFd> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let document = runtime.block_on(sampler.sample(PATIENCE));
-    let document = document.context("a shard does not answer")?;
+    let document = document.with_context(stuck)?;
     let sessions = document.sessions();
     let generation = document.upgrades.generation + 1;
-    let writer = env!("CARGO_PKG_VERSION").to_owned();
     let body = Body {
-        writer,
+        writer: env!("CARGO_PKG_VERSION").to_owned(),
         program: program.path.clone(),
         configuration: None,
         kept: BTreeSet::new(),
+        frozen: 0,
         sockets: Vec::new(),
         document,
     };
     let bytes = envelope::encode(&body, sessions, 0, generation)?;
-    let sample = memory::seal("stratum-switcher-sample", &bytes)?;
-    let fitness = preflight::run(program, sample, limit, called_off)?;
-    anyhow::ensure!(
-        Identity::of(&program.path).is_ok_and(|now| now == identity),
-        "{path} was replaced during its preflight"
-    );
-    Ok(Trial { identity, fitness, created: 0 })
+    Ok(memory::seal("stratum-switcher-sample", &bytes)?)
 }

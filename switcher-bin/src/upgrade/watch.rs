@@ -16,9 +16,9 @@ use tracing::{info, warn};
 
 use super::news::News;
 use super::trial::{self, Trial};
-use super::{Ended, now, runtime_file};
+use super::{Ended, Times, now, runtime_file};
 use crate::Outcome;
-use crate::config::{Config, UpgradeSettings};
+use crate::config::{Config, UpgradeSettings, original};
 use crate::signals::{Listener, Signals};
 
 /// See the module. Cheap to clone; all clones are one.
@@ -32,6 +32,8 @@ pub(super) struct Watch {
 struct Inner {
     program: Option<Arc<Program>>,
     settings: UpgradeSettings,
+    /// The configuration is one that the Go original can read.
+    is_of_original: bool,
     sampler: Sampler,
     upgrades: Upgrades,
     news: Arc<News>,
@@ -55,6 +57,7 @@ impl Watch {
         let inner = Inner {
             program,
             settings: config.upgrade.clone(),
+            is_of_original: config.text.as_deref().is_some_and(original::is_file),
             sampler: ready.sampler(),
             upgrades: ready.upgrades(),
             news: Arc::clone(news),
@@ -84,7 +87,9 @@ impl Watch {
                 info!("stopping: miners are let go; a second signal ends at once");
                 self.stop.send_replace(Some(Stop::Drain));
             }
-            Some(Stop::Freeze) => self.inner.told_to_end.store(true, Ordering::Relaxed),
+            Some(Stop::Freeze | Stop::HandBack) => {
+                self.inner.told_to_end.store(true, Ordering::Relaxed)
+            }
             // Said twice: whoever says it does not want to wait for the drain.
             Some(Stop::Drain) => std::process::exit(Outcome::Failed.code().into()),
         }
@@ -114,7 +119,10 @@ impl Watch {
         let called_off = || self.stop.borrow().is_some();
         let limit = self.inner.settings.preflight;
         let tried = match &self.inner.program {
-            Some(program) => trial::run(program, &self.inner.sampler, limit, &called_off),
+            Some(program) => {
+                let may_be_original = self.inner.is_of_original;
+                trial::run(program, &self.inner.sampler, limit, may_be_original, &called_off)
+            }
             None => Err(anyhow::anyhow!("the program's own file was not found at its start")),
         };
         let trial = match tried {
@@ -130,12 +138,14 @@ impl Watch {
         }
         let version = trial.fitness.version.as_str();
         info!(version, sessions = trial.fitness.sessions, "the new program is fit: freezing");
+        let is_original = trial.is_original;
         let mut fit = self.inner.fit.lock().unwrap_or_else(PoisonError::into_inner);
         *fit = Some(Trial { created: now(), ..trial });
+        let kind = if is_original { Stop::HandBack } else { Stop::Freeze };
         let freeze = |stop: &mut Option<Stop>| {
             let free = stop.is_none();
             if free {
-                *stop = Some(Stop::Freeze);
+                *stop = Some(kind);
             }
             free
         };
@@ -153,6 +163,7 @@ impl Watch {
             to: None,
             sessions: 0,
             pause_ms: 0,
+            phases: None,
             result: UpgradeResult::Refused,
             why: Some(format!("{why:#}")),
         };
@@ -167,7 +178,7 @@ impl Watch {
             let _ = thread.join();
         }
         let fit = self.inner.fit.lock().unwrap_or_else(PoisonError::into_inner).take();
-        fit.filter(|_| *self.stop.borrow() == Some(Stop::Freeze))
+        fit.filter(|_| matches!(*self.stop.borrow(), Some(Stop::Freeze | Stop::HandBack)))
     }
 
     /// Whether a signal to end came after the freeze had begun.
@@ -199,6 +210,7 @@ impl Watch {
                 to: ended.to,
                 sessions,
                 pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                phases: ended.times.map(Times::phases),
                 result: ended.result,
                 why: ended.why,
             };

@@ -6,10 +6,16 @@
     reason = "a test's helpers may fail the test, and its futures stand on no stack for long"
 )]
 
+mod agents;
+mod ethereum;
 mod failures;
 mod golden;
 mod operator;
+mod original;
 mod phases;
 mod running;
+mod stand_in;
 mod storms;
 mod swap;
+mod versions;
+mod zookeeper;

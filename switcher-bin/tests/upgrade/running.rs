@@ -27,6 +27,8 @@ pub(crate) fn plain(name: &str) -> PoolConfig {
 /// How to start a switcher.
 pub(crate) struct Start {
     pools: Vec<(String, SocketAddr)>,
+    /// A line in the table of every pool.
+    pool_options: String,
     coins: Option<String>,
     more: String,
     environment: Vec<(String, String)>,
@@ -36,12 +38,19 @@ impl Start {
     /// Serves miners with these pools, whose coins have the same names as they are given here.
     pub(crate) fn new<'a>(pools: impl IntoIterator<Item = (&'a str, SocketAddr)>) -> Self {
         let pools = pools.into_iter().map(|(coin, at)| (coin.to_owned(), at)).collect();
-        Self { pools, coins: None, more: String::new(), environment: Vec::new() }
+        let (pool_options, more) = (String::new(), String::new());
+        Self { pools, pool_options, coins: None, more, environment: Vec::new() }
     }
 
     /// With one pool for one coin.
     pub(crate) fn one(pool: &Pool) -> Self {
         Self::new([("btc", pool.address())])
+    }
+
+    /// With these options of every pool.
+    pub(crate) fn pool_options(mut self, options: &str) -> Self {
+        self.pool_options = format!("options = {options}\n");
+        self
     }
 
     /// With a file of coins.
@@ -73,6 +82,7 @@ impl Start {
             let _ =
                 write!(text, "[[coins.{coin}.pools]]\nname = \"{coin}-pool\"\nurl = \"{at}\"\n");
             let _ = writeln!(text, "pacing = {{ dials_per_second = 0, in_flight = 0 }}");
+            text.push_str(&self.pool_options);
         }
         text.push_str(&self.more);
         text
@@ -118,7 +128,7 @@ impl Start {
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    fn read(stream: impl std::io::Read + Send + 'static) -> Self {
+    pub(crate) fn read(stream: impl std::io::Read + Send + 'static) -> Self {
         let log = Self::default();
         let lines = log.clone();
         std::thread::spawn(move || {

@@ -26,6 +26,7 @@ use crate::board::{AccountView, Board, SourceHealth};
 use crate::budget::Budget;
 use crate::memory::Memory;
 use crate::plan::Plan;
+use crate::plugins::{PluginBook, PluginReport};
 use crate::shard::Command;
 use crate::shards::Shards;
 use crate::upgrades::{UpgradeReport, Upgrades};
@@ -48,6 +49,7 @@ Stratum Switcher
 /api/v1/accounts    every sub-account and its coin
 /api/v1/coins       every coin
 /api/v1/pools       every pool: up or down, what was learnt, counters
+/api/v1/plugins     every plug-in: version, origin, how it behaves
 ";
 
 /// What the admin listener can look at.
@@ -62,6 +64,7 @@ pub(crate) struct AdminContext {
     /// Set when the switcher does not take newcomers any more.
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) upgrades: Upgrades,
+    pub(crate) plugins: PluginBook,
 }
 
 /// A running admin listener.
@@ -119,6 +122,7 @@ fn routes(context: AdminContext) -> Router {
         .route("/api/v1/accounts", get(accounts))
         .route("/api/v1/coins", get(coins))
         .route("/api/v1/pools", get(pools))
+        .route("/api/v1/plugins", get(plugins))
         .route("/api/v1/status", get(status))
         .with_state(context)
 }
@@ -213,6 +217,10 @@ async fn pools(State(context): State<AdminContext>) -> Json<Vec<PoolView>> {
         }
     }
     Json(view::pools(&context, &health))
+}
+
+async fn plugins(State(context): State<AdminContext>) -> Json<Vec<PluginReport>> {
+    Json(context.plugins.read())
 }
 
 /// The whole in a few lines.

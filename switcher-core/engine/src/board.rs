@@ -131,8 +131,10 @@ impl Board {
             healthy: false,
             detail: "has not spoken yet".to_owned(),
         };
+        // Sessions are counted, and sources asked, as they come back, in this process as in another.
+        let at_rest = |(name, entry)| (name, Entry { sessions: 0, ..entry });
         let inner = Inner {
-            entries: saved.into_iter().collect(),
+            entries: saved.into_iter().map(at_rest).collect(),
             health: sources.iter().map(unspoken).collect(),
             ..Inner::default()
         };

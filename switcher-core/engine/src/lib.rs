@@ -6,6 +6,7 @@
 
 mod accept;
 mod admin;
+mod adopt;
 pub mod board;
 pub mod budget;
 pub mod clock;
@@ -15,6 +16,7 @@ mod ids;
 mod listeners;
 pub mod memory;
 pub mod plan;
+pub mod plugins;
 mod pool_watch;
 mod pools;
 mod rehearsal;
@@ -26,6 +28,7 @@ mod state;
 mod switcher;
 pub mod upgrades;
 
+pub use adopt::{Adoption, Foreign, Returned, adopt, hand_back};
 pub use rehearsal::{Rehearsal, Sampler, Unfit, rehearse};
 pub use settings::Settings;
 pub use state::{Document, SocketMismatch, State};

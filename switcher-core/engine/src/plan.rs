@@ -1,5 +1,6 @@
 //! Settings and plug-ins brought together: what a session can look up about listeners, coins and
-//! pools. Shared by all shards; only what was learnt about a pool and its addresses change.
+//! pools. Shared by all shards; only what was learnt about a pool, its addresses, and the versions in
+//! which sessions are saved change.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub struct Plan {
     /// All pools of all coins.
     pub pools: Vec<PoolPlan>,
     algorithm_pairs: Vec<(String, String)>,
+    /// Versions in which dialects save their sessions, if not in their newest.
+    state_versions: RwLock<BTreeMap<String, u16>>,
 }
 
 /// A coin.
@@ -70,10 +73,14 @@ pub struct PoolPlan {
 pub struct ListenerPlan {
     /// Name in the configuration.
     pub name: String,
+    /// The port of its settings; 0 if the system chooses one.
+    pub port: u16,
     /// Its dialects; the first of a family answers for it.
     pub dialects: Vec<Arc<dyn StratumDialect>>,
     /// By which rungs its miners may be brought to pools.
     pub rungs: Rungs,
+    /// The group of shards that serves it: 0 unless it has one of its own.
+    pub group: usize,
     options: serde_json::Value,
     view: RwLock<Arc<ListenerView>>,
 }
@@ -172,6 +179,7 @@ impl Plan {
             coins,
             pools,
             algorithm_pairs: settings.algorithm_pairs.clone(),
+            state_versions: RwLock::default(),
         };
         plan.renew_views();
         Ok(plan)
@@ -184,6 +192,21 @@ impl Plan {
     /// If the index is another plan's.
     pub fn pool(&self, id: PoolId) -> &PoolPlan {
         self.pools.get(usize::from(id.0)).expect("pool ids come from this plan")
+    }
+
+    /// Number of groups of shards.
+    pub fn groups(&self) -> usize {
+        1 + self.listeners.iter().map(|listener| listener.group).max().unwrap_or(0)
+    }
+
+    /// Number of groups of shards whose sessions may meet this pool.
+    pub fn groups_of(&self, pool: &PoolPlan) -> usize {
+        let family = pool.dialect.family();
+        let speaks = |listener: &&ListenerPlan| {
+            listener.dialects.iter().any(|dialect| dialect.family() == family)
+        };
+        let groups = self.listeners.iter().filter(speaks).map(|listener| listener.group);
+        groups.collect::<std::collections::BTreeSet<_>>().len().max(1)
     }
 
     /// The index of a pool by its name.
@@ -221,6 +244,39 @@ impl Plan {
             to_algorithm: target.algorithm.clone(),
             from_algorithm: origin.algorithm.clone(),
         })
+    }
+
+    /// The version in which this dialect saves its sessions.
+    pub fn state_version(&self, dialect: &dyn StratumDialect) -> u16 {
+        let versions = self.state_versions.read().unwrap_or_else(PoisonError::into_inner);
+        versions.get(dialect.name()).copied().unwrap_or(*dialect.state_versions().end())
+    }
+
+    /// From here on dialects save their sessions in the newest version that a reader knows, who reads
+    /// these, first and last. Of a dialect that is not named nothing is known, so it saves in its own.
+    ///
+    /// # Errors
+    ///
+    /// There is no such version.
+    pub fn save_for(&self, reader: &BTreeMap<String, (u16, u16)>) -> Result<(), String> {
+        let mut versions = BTreeMap::new();
+        for dialect in self.listeners.iter().flat_map(|listener| &listener.dialects) {
+            let Some(&(first, last)) = reader.get(dialect.name()) else { continue };
+            let own = dialect.state_versions();
+            let version = last.min(*own.end());
+            if version < first.max(*own.start()) {
+                return Err(format!(
+                    "it reads sessions of dialect {:?} in versions {first} to {last}, and this \
+                     program writes {} to {}",
+                    dialect.name(),
+                    own.start(),
+                    own.end()
+                ));
+            }
+            versions.insert(dialect.name().to_owned(), version);
+        }
+        *self.state_versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
+        Ok(())
     }
 
     /// Stores what a session learnt about a pool. True if it is news.
@@ -308,6 +364,7 @@ fn listeners(
     errors: &mut Vec<SettingsError>,
 ) -> Vec<ListenerPlan> {
     let mut listeners = Vec::new();
+    let mut groups = 0;
     for (at, listener) in settings.listeners.iter().enumerate() {
         let mut spoken = Vec::new();
         for name in &listener.dialects {
@@ -325,10 +382,14 @@ fn listeners(
                 }),
             }
         }
+        let is_apart = settings.own_shards.contains(&listener.name);
+        groups += usize::from(is_apart);
         listeners.push(ListenerPlan {
             name: listener.name.clone(),
+            port: listener.address.port(),
             dialects: spoken,
             rungs: listener.rungs,
+            group: if is_apart { groups } else { 0 },
             options: listener.options.clone(),
             view: RwLock::default(),
         });

@@ -11,6 +11,7 @@ use switcher_plugin::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::ids::Ids;
@@ -89,31 +90,73 @@ async fn resolve(pool: &PoolPlan) {
     }
 }
 
-/// Probes every pool that nothing is known about, all at once. Returns when all were tried; goes
-/// on in the background for those that did not answer.
-pub(crate) async fn probe_unknown(plan: Arc<Plan>, ids: Arc<Ids>, enabled: bool) {
-    if !enabled {
-        return;
-    }
-    let unknown = |plan: &Plan| -> Vec<PoolId> {
-        let ids = (0_u16..).map(PoolId).zip(&plan.pools);
-        ids.filter(|(_, pool)| pool.fact().is_none()).map(|(id, _)| id).collect()
-    };
-    let probes: Vec<_> = unknown(&plan)
-        .into_iter()
-        .map(|pool| tokio::spawn(probe(Arc::clone(&plan), Arc::clone(&ids), pool)))
-        .collect();
-    for probe in probes {
-        let _ = probe.await;
-    }
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(PROBE_AGAIN).await;
-            for pool in unknown(&plan) {
-                probe(Arc::clone(&plan), Arc::clone(&ids), pool).await;
-            }
+/// Probes, on a thread of their own: a dialect that hangs there holds up nobody.
+#[derive(Debug)]
+pub(crate) struct Prober {
+    tried: oneshot::Receiver<()>,
+    /// The thread ends when it is dropped.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Prober {
+    /// Starts them; none if they are not wanted or the system refuses.
+    pub(crate) fn start(plan: Arc<Plan>, ids: Arc<Ids>, enabled: bool) -> Option<Self> {
+        if !enabled {
+            return None;
         }
-    });
+        let (tell, tried) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let work = async move {
+            tokio::select! {
+                _ = stopped => {}
+                () = async {
+                    probe_unknown(&plan, &ids).await;
+                    let _ = tell.send(());
+                    keep_probing(&plan, &ids).await;
+                } => {}
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let started = runtime.and_then(|runtime| {
+            let thread = std::thread::Builder::new().name("prober".to_owned());
+            thread.spawn(move || runtime.block_on(work))
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, "pools are not probed");
+            return None;
+        }
+        Some(Self { tried, _stop: stop })
+    }
+
+    /// Until every pool was tried once.
+    pub(crate) async fn tried(&mut self) {
+        let _ = (&mut self.tried).await;
+    }
+}
+
+/// Pools that nothing is known about.
+fn unknown(plan: &Plan) -> Vec<PoolId> {
+    let ids = (0_u16..).map(PoolId).zip(&plan.pools);
+    ids.filter(|(_, pool)| pool.fact().is_none()).map(|(id, _)| id).collect()
+}
+
+/// Probes every pool that nothing is known about, all at once. Returns when all were tried.
+async fn probe_unknown(plan: &Arc<Plan>, ids: &Arc<Ids>) {
+    let mut probes = tokio::task::JoinSet::new();
+    for pool in unknown(plan) {
+        probes.spawn(probe(Arc::clone(plan), Arc::clone(ids), pool));
+    }
+    while probes.join_next().await.is_some() {}
+}
+
+/// Probes again and again those that did not answer.
+async fn keep_probing(plan: &Arc<Plan>, ids: &Arc<Ids>) {
+    loop {
+        tokio::time::sleep(PROBE_AGAIN).await;
+        for pool in unknown(plan) {
+            probe(Arc::clone(plan), Arc::clone(ids), pool).await;
+        }
+    }
 }
 
 async fn probe(plan: Arc<Plan>, ids: Arc<Ids>, id: PoolId) {

@@ -28,7 +28,8 @@ pub(crate) type Caller = (usize, SessionId, LegId);
 pub(crate) struct Pools {
     states: Vec<PoolState>,
     refused: HashMap<(PoolId, SubAccount), Refused>,
-    shards: u64,
+    /// By pool: shards whose sessions may meet it.
+    shards: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +65,7 @@ impl Pools {
         Self {
             states: plan.pools.iter().map(|_| PoolState::default()).collect(),
             refused: HashMap::new(),
-            shards: shards.max(1) as u64,
+            shards: plan.pools.iter().map(|pool| (shards * plan.groups_of(pool)) as u64).collect(),
         }
     }
 
@@ -143,7 +144,7 @@ impl Pools {
         now: Millis,
     ) -> (Vec<Caller>, Option<Millis>) {
         let pacing = plan.pool(pool).pacing;
-        let shards = self.shards;
+        let shards = self.shards.get(usize::from(pool.0)).copied().unwrap_or(1).max(1);
         let most = match u64::from(pacing.in_flight) {
             0 => u32::MAX,
             all => u32::try_from((all / shards).max(1)).unwrap_or(u32::MAX),

@@ -1,14 +1,17 @@
 //! What is tried before an upgrade, without touching anybody: a sample of the state taken from
 //! sessions that go on, and, in the program that is to take over, whether it could resume them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use switcher_plugin::ResumeError;
 
 use crate::board::Board;
 use crate::ids::Ids;
 use crate::memory::Memory;
 use crate::plan::Plan;
+use crate::session::frozen::ThawError;
 use crate::shard::Command;
 use crate::shards::Shards;
 use crate::state::{Document, SavedListener};
@@ -28,6 +31,16 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// From here on sessions are saved for a reader of these versions, by dialect, first and last;
+    /// in their newest if there are none.
+    ///
+    /// # Errors
+    ///
+    /// A dialect writes none of them.
+    pub fn save_for(&self, reader: &BTreeMap<String, (u16, u16)>) -> Result<(), String> {
+        self.plan.save_for(reader)
+    }
+
     /// What a freeze would give at this moment, but for sources' states. None if a shard does not
     /// answer within `patience`.
     pub async fn sample(&self, patience: Duration) -> Option<Document> {
@@ -56,6 +69,8 @@ impl Sampler {
 pub struct Rehearsal {
     /// Sessions that can go on.
     pub sessions: usize,
+    /// Sessions that are saved in a version that is not read here.
+    pub unread: usize,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
@@ -85,13 +100,17 @@ pub enum Unfit {
 /// It could not, or not without losing sessions.
 pub fn rehearse(setup: &Setup, document: &Document) -> Result<Rehearsal, Unfit> {
     let plan = Plan::new(&setup.settings, &setup.dialects).map_err(RunError::Settings)?;
-    let mut refused = 0;
+    let (mut refused, mut unread) = (0, 0);
     let mut first = None;
     let mut warnings = BTreeSet::new();
     for session in &document.sessions {
-        if let Err(error) = session.rehearse(&plan) {
-            refused += 1;
-            first.get_or_insert_with(|| format!("session {}: {error}", session.id()));
+        match session.rehearse(&plan) {
+            Err(ThawError::Resume(ResumeError::Version { .. })) => unread += 1,
+            Err(error) => {
+                refused += 1;
+                first.get_or_insert_with(|| format!("session {}: {error}", session.id()));
+            }
+            Ok(()) => {}
         }
         if !plan.listeners.iter().any(|listener| listener.name == session.listener()) {
             let name = session.listener();
@@ -105,5 +124,6 @@ pub fn rehearse(setup: &Setup, document: &Document) -> Result<Rehearsal, Unfit> 
     if let Some(first) = first {
         return Err(Unfit::Sessions { count: refused, of, first });
     }
-    Ok(Rehearsal { sessions: of, warnings: warnings.into_iter().collect() })
+    let warnings = warnings.into_iter().collect();
+    Ok(Rehearsal { sessions: of - unread, unread, warnings })
 }

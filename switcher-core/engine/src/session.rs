@@ -152,6 +152,16 @@ impl Session {
         }
     }
 
+    /// Another program shall relay the session soon. True if it can.
+    pub(crate) fn hand_back(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Stage::Speaking { machine, .. } = &mut self.stage else { return false };
+        let mut is_fit = false;
+        if self.ending.is_none() {
+            turn.run(self.id, &mut self.io, machine, |machine, cx| is_fit = machine.hand_back(cx));
+        }
+        is_fit
+    }
+
     fn on_poke(&mut self, poke: Poke, turn: &mut Turn<'_>) {
         if poke.has(Poke::CLOSE) {
             self.end("the switcher stops", true);

@@ -17,9 +17,12 @@ pub const USUAL_RUNGS: Rungs = Rungs::ALL.without(Rung::Drop);
 pub struct Settings {
     /// Where miners connect to.
     pub listeners: Vec<ListenerSettings>,
+    /// Names of listeners whose sessions are served by threads of their own, apart from all others:
+    /// code that hangs there holds up nobody else.
+    pub own_shards: Vec<String>,
     /// What can be mined, by name.
     pub coins: BTreeMap<Coin, CoinSettings>,
-    /// Number of shards (threads that serve miners); 0 is one per core.
+    /// Number of shards (threads that serve miners) for each set of listeners; 0 is one per core.
     pub shards: usize,
     /// Pairs of algorithms a miner may be moved between although they differ.
     pub algorithm_pairs: Vec<(String, String)>,
@@ -216,6 +219,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listeners: Vec::new(),
+            own_shards: Vec::new(),
             coins: BTreeMap::new(),
             shards: 0,
             algorithm_pairs: Vec::new(),

@@ -30,7 +30,7 @@ use crate::plan::{ListenerPlan, Plan, PoolId};
 use crate::pools::{Caller, Pools};
 use crate::session::frozen::{FrozenData, FrozenSession};
 use crate::session::pipe::Stock;
-use crate::session::{Ended, Session};
+use crate::session::{Ended, Session, Turn};
 use crate::shard::timers::Timers;
 
 /// What a shard is told to do.
@@ -44,6 +44,9 @@ pub(crate) enum Command {
     Resume(Box<FrozenSession>),
     /// End all sessions, spread over this many milliseconds.
     Drain(u64),
+    /// Prepare all sessions that another program can relay, say how many they are, and end the
+    /// others, spread over this many milliseconds.
+    HandBack { over: u64, answer: oneshot::Sender<usize> },
     /// End these sessions: they hold descriptors and their miners are gone.
     Evict(Vec<SocketAddr>),
     /// Say what a freeze would give back, and go on.
@@ -170,6 +173,9 @@ impl Shard {
                 Command::Resume(frozen) => self.resume(*frozen),
                 Command::News(sub_account) => self.on_news(&sub_account),
                 Command::Drain(over) => self.drain(over),
+                Command::HandBack { over, answer } => {
+                    let _ = answer.send(self.hand_back(over));
+                }
                 Command::Evict(peers) => self.evict(&peers),
                 Command::Freeze(answer) => {
                     // Newcomers that are still in the queue come along.
@@ -292,8 +298,31 @@ impl Shard {
     }
 
     fn drain(self: &Rc<Self>, over: u64) {
-        let keys: Vec<_> =
-            self.sessions.borrow().iter().map(|(key, cell)| (key, cell.id)).collect();
+        let keys = self.sessions.borrow().iter().map(|(key, cell)| (key, cell.id)).collect();
+        self.end(keys, over);
+    }
+
+    fn hand_back(self: &Rc<Self>, over: u64) -> usize {
+        let cells: Vec<_> =
+            self.sessions.borrow().iter().map(|(key, cell)| (key, Rc::clone(cell))).collect();
+        let (mut kept, mut others) = (0, Vec::new());
+        for (key, cell) in cells {
+            let mut scratch = self.scratch.borrow_mut();
+            let mut turn = Turn { now: clock::now(), shard: self, key, scratch: &mut scratch };
+            let mut session = cell.session.borrow_mut();
+            if session.as_mut().is_some_and(|session| session.hand_back(&mut turn)) {
+                kept += 1;
+                wake(&cell, Poke::TIME);
+            } else {
+                others.push((key, cell.id));
+            }
+        }
+        self.end(others, over);
+        kept
+    }
+
+    /// Ends these sessions one by one.
+    fn end(self: &Rc<Self>, keys: Vec<(usize, SessionId)>, over: u64) {
         let count = keys.len().max(1) as u64;
         let shard = Rc::clone(self);
         tokio::task::spawn_local(async move {

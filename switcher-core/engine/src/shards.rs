@@ -20,12 +20,16 @@ use crate::shard::Command;
 pub(crate) struct ShardHandle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) counters: Arc<ShardCounters>,
+    /// Which listeners it serves: those of this group.
+    pub(crate) group: usize,
 }
 
 /// All shards.
 #[derive(Debug, Clone)]
 pub(crate) struct Shards {
     handles: Arc<Mutex<Vec<ShardHandle>>>,
+    /// The group of each listener.
+    groups: Arc<[usize]>,
     evicted: Arc<Mutex<Eviction>>,
 }
 
@@ -36,8 +40,13 @@ struct Eviction {
 }
 
 impl Shards {
-    pub(crate) fn new(handles: Vec<ShardHandle>) -> Self {
-        Self { handles: Arc::new(Mutex::new(handles)), evicted: Arc::default() }
+    pub(crate) fn new(handles: Vec<ShardHandle>, plan: &Plan) -> Self {
+        let groups = plan.listeners.iter().map(|listener| listener.group);
+        Self {
+            handles: Arc::new(Mutex::new(handles)),
+            groups: groups.collect(),
+            evicted: Arc::default(),
+        }
     }
 
     fn with<T>(&self, call: impl FnOnce(&[ShardHandle]) -> T) -> T {
@@ -56,23 +65,30 @@ impl Shards {
         self.with(|handles| handles.iter().map(|shard| Arc::clone(&shard.counters)).collect())
     }
 
-    fn least_loaded(handles: &[ShardHandle]) -> Option<&ShardHandle> {
-        handles.iter().min_by_key(|shard| shard.counters.load.load(Ordering::Relaxed))
+    fn group_of(&self, listener: usize) -> usize {
+        self.groups.get(listener).copied().unwrap_or(0)
     }
 
-    /// Gives a new connection to the least loaded shard.
+    fn least_loaded(handles: &[ShardHandle], group: usize) -> Option<&ShardHandle> {
+        let handles = handles.iter().filter(|shard| shard.group == group);
+        handles.min_by_key(|shard| shard.counters.load.load(Ordering::Relaxed))
+    }
+
+    /// Gives a new connection to the least loaded shard of its listener's group.
     pub(crate) fn hand_out(&self, stream: std::net::TcpStream, peer: SocketAddr, listener: usize) {
+        let group = self.group_of(listener);
         self.with(|handles| {
-            if let Some(shard) = Self::least_loaded(handles) {
+            if let Some(shard) = Self::least_loaded(handles, group) {
                 shard.counters.load.fetch_add(1, Ordering::Relaxed);
                 let _ = shard.commands.send(Command::Accept { stream, peer, listener });
             }
         });
     }
 
-    pub(crate) fn resume(&self, session: FrozenSession) {
+    pub(crate) fn resume(&self, session: FrozenSession, listener: usize) {
+        let group = self.group_of(listener);
         self.with(|handles| {
-            if let Some(shard) = Self::least_loaded(handles) {
+            if let Some(shard) = Self::least_loaded(handles, group) {
                 shard.counters.load.fetch_add(1, Ordering::Relaxed);
                 let _ = shard.commands.send(Command::Resume(Box::new(session)));
             }

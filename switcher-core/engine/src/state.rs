@@ -116,9 +116,10 @@ impl Document {
         }
     }
 
-    /// Whether it is that of a first start.
+    /// Whether it is that of a first start. Sessions of another program may be in it, but a run has
+    /// always had a listener.
     pub(crate) fn is_first(&self) -> bool {
-        self.next_session == 0
+        self.listeners.is_empty()
     }
 
     /// Number of sessions.

@@ -24,7 +24,8 @@ use crate::ids::Ids;
 use crate::listeners;
 use crate::memory::Memory;
 use crate::plan::{ListenerPlan, Plan};
-use crate::pool_watch;
+use crate::plugins::PluginBook;
+use crate::pool_watch::{self, Prober};
 use crate::rehearsal::Sampler;
 use crate::session::frozen::FrozenSession;
 use crate::settings::{FleetNumber, Settings, SettingsError};
@@ -42,6 +43,12 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 /// After so long without a number of its own the switcher says what it waits for.
 const NUMBER_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Answers that are under way when sessions are prepared for a program that only relays have so
+/// long to come in.
+const HAND_BACK_GRACE: Duration = Duration::from_millis(1_500);
+/// How long is waited for the threads of shards to end.
+const SHARD_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a source may take to stop when the program ends.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -53,6 +60,8 @@ pub struct Setup {
     pub dialects: Vec<Arc<dyn StratumDialect>>,
     /// Coin sources in order of priority.
     pub sources: Vec<Box<dyn CoinSource>>,
+    /// What the API shows of the plug-ins.
+    pub plugins: PluginBook,
 }
 
 /// How to end.
@@ -62,6 +71,9 @@ pub enum Stop {
     Drain,
     /// Stop with all sessions kept, for the next [`run`].
     Freeze,
+    /// Close the sessions that a program which only relays could not carry on, and stop with the
+    /// others kept, for [`hand_back`](crate::hand_back).
+    HandBack,
 }
 
 /// The caller's hand on a run.
@@ -188,6 +200,7 @@ impl Ready {
             listeners: listeners::place(parts.listening, listeners),
             admin: listeners::keep_admin(setup.settings.admin, admin),
             upgrades: parts.upgrades,
+            plugins: setup.plugins.clone(),
             threads: parts.threads,
         };
         let late = std::mem::take(&mut state.late);
@@ -213,6 +226,7 @@ struct Engine {
     listeners: Vec<(SavedListener, TcpListener)>,
     admin: Option<TcpListener>,
     upgrades: Upgrades,
+    plugins: PluginBook,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -232,14 +246,10 @@ impl Engine {
             pool_watch::resolve_first(&self.plan).await;
         }
         let resolver = tokio::spawn(pool_watch::keep_resolving(Arc::clone(&self.plan), !is_first));
-        let prober = tokio::spawn(pool_watch::probe_unknown(
-            Arc::clone(&self.plan),
-            Arc::clone(&self.ids),
-            setup.settings.probe,
-        ));
-        let mut prober = Box::pin(prober);
-        if is_first {
-            let _ = tokio::time::timeout(PROBE_PATIENCE, &mut prober).await;
+        let (plan, ids) = (Arc::clone(&self.plan), Arc::clone(&self.ids));
+        let mut prober = Prober::start(plan, ids, setup.settings.probe);
+        if let Some(prober) = prober.as_mut().filter(|_| is_first) {
+            let _ = tokio::time::timeout(PROBE_PATIENCE, prober.tried()).await;
         }
         self.shards.watch_ports(self.listeners.iter().map(|(saved, _)| saved.address.port()));
         let draining = Arc::default();
@@ -262,7 +272,7 @@ impl Engine {
             task.abort();
         }
         resolver.abort();
-        prober.abort();
+        drop(prober);
         draining.store(true, Ordering::Relaxed);
         let mut state = State::default();
         let now = tokio::time::Instant::now;
@@ -275,8 +285,11 @@ impl Engine {
                 let _ = stop_sources.send(true);
                 now() + SOURCE_PATIENCE
             }
-            Stop::Freeze => {
+            Stop::Freeze | Stop::HandBack => {
                 let _ = stop_sources.send(true);
+                if stop == Stop::HandBack {
+                    self.thin_out().await;
+                }
                 let deadline = now() + self.plan.timing.freeze;
                 state.late = joining.end().await;
                 self.freeze(&mut state, deadline).await;
@@ -292,13 +305,24 @@ impl Engine {
             admin.stop();
         }
         self.shards.disconnect();
+        self.join(!state.late.is_empty()).await;
+        state
+    }
+
+    /// Waits for the shards' threads. One that is late, or hangs, is left behind.
+    async fn join(&mut self, some_are_late: bool) {
+        let deadline = tokio::time::Instant::now() + SHARD_PATIENCE;
         for thread in self.threads.drain(..) {
-            // One that is late is left behind; it ends when it has given its sessions back.
-            if (state.late.is_empty() || thread.is_finished()) && thread.join().is_err() {
+            while !thread.is_finished() && !some_are_late && tokio::time::Instant::now() < deadline
+            {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if !thread.is_finished() {
+                tracing::error!("a shard does not stop and is left behind");
+            } else if thread.join().is_err() {
                 tracing::error!("a shard has panicked");
             }
         }
-        state
     }
 
     /// Waits for a source to give this switcher its number, or for the end.
@@ -330,7 +354,8 @@ impl Engine {
                 if let Some((form, index)) = session.short_id(&plan) {
                     ids.hold_index(form, index);
                 }
-                shards.resume(session);
+                let listener = session.listener(&plan);
+                shards.resume(session, listener);
             }
         };
         resumed.sessions.into_iter().for_each(&add);
@@ -389,6 +414,7 @@ impl Engine {
             started: clock::now(),
             draining: Arc::clone(draining),
             upgrades: self.upgrades.clone(),
+            plugins: self.plugins.clone(),
         };
         let listener = match &self.admin {
             Some(listener) => listener.try_clone(),
@@ -441,6 +467,27 @@ impl Engine {
         let deadline =
             tokio::time::Instant::now() + self.plan.timing.drain + Duration::from_secs(6);
         while self.budget.sessions() > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Until only those sessions are left that can be handed back, and what was under way before is
+    /// most likely over.
+    async fn thin_out(&self) {
+        let over = millis(self.plan.timing.drain);
+        let deadline =
+            tokio::time::Instant::now() + self.plan.timing.drain + Duration::from_secs(6);
+        let grace = tokio::time::sleep(HAND_BACK_GRACE);
+        let mut kept = 0;
+        for answer in self.shards.ask(|answer| Command::HandBack { over, answer }) {
+            if let Ok(Ok(count)) = tokio::time::timeout_at(deadline, answer).await {
+                kept += count;
+            }
+        }
+        let sessions = self.budget.sessions();
+        tracing::info!(sessions, kept, over_ms = over, "closing what cannot be handed back");
+        grace.await;
+        while self.budget.sessions() > kept && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -555,12 +602,13 @@ impl Parts {
         };
         let mut handles = Vec::new();
         let mut queues = Vec::new();
-        for _ in 0..count {
+        for group in (0..plan.groups()).flat_map(|group| std::iter::repeat_n(group, count)) {
             let (commands, queue) = mpsc::unbounded_channel();
-            handles.push(ShardHandle { commands, counters: Arc::new(ShardCounters::new(&plan)) });
+            let counters = Arc::new(ShardCounters::new(&plan));
+            handles.push(ShardHandle { commands, counters, group });
             queues.push(queue);
         }
-        let shards = Shards::new(handles);
+        let shards = Shards::new(handles, &plan);
         shards.load_counters(&plan, &document.counters);
         let names: Vec<_> = setup.sources.iter().map(|source| source.name().to_owned()).collect();
         let tell = shards.clone();

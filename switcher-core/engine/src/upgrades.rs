@@ -41,6 +41,22 @@ impl UpgradeResult {
     }
 }
 
+/// Where a pause went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Phases {
+    /// Until all sessions were at rest.
+    pub freeze: u64,
+    /// Writing the state, and the exec.
+    pub hand_over: u64,
+    /// Reading and checking state and sockets.
+    pub read: u64,
+    /// Configuration, plug-ins, listeners: up to where there was no way back.
+    pub prepare: u64,
+    /// Until all sessions were taken up again.
+    pub resume: u64,
+}
+
 /// One attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpgradeReport {
@@ -56,6 +72,9 @@ pub struct UpgradeReport {
     pub sessions: usize,
     /// How long they were not served, in milliseconds.
     pub pause_ms: u64,
+    /// Where it went, if the new program serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases: Option<Phases>,
     /// How it ended.
     pub result: UpgradeResult,
     /// Why it did not succeed.

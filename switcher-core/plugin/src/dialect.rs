@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Fault;
 use crate::frame::Cut;
 use crate::outbox::Outbox;
-use crate::types::{Coin, LegId, Millis, Rungs, SessionId, ShortIds, Side};
+use crate::types::{
+    Coin, LegId, Millis, Rung, Rungs, SessionId, ShortIds, Side, SubAccount, WorkerName,
+};
 
 /// One way of speaking Stratum. Holds no state of any session; one instance serves all shards.
 pub trait StratumDialect: fmt::Debug + Send + Sync + 'static {
@@ -57,6 +59,16 @@ pub trait StratumDialect: fmt::Debug + Send + Sync + 'static {
     /// The saved state is of a version this dialect does not read, or is damaged.
     fn resume(&self, seat: Seat<'_>, saved: &Saved)
     -> Result<Box<dyn DialectSession>, ResumeError>;
+
+    /// A session that another program has relayed so far, byte by byte, without looking into it.
+    ///
+    /// # Errors
+    ///
+    /// This dialect adopts none, or not this one.
+    fn adopt(&self, seat: Seat<'_>, past: &Past<'_>) -> Result<Adopted, ResumeError> {
+        let _ = (seat, past);
+        Err(ResumeError::Foreign("this dialect adopts no sessions of other programs".to_owned()))
+    }
 }
 
 /// The protocol state of one miner and its legs.
@@ -74,6 +86,12 @@ pub trait DialectSession: fmt::Debug + Send {
     /// The whole state, in the given version (one of [`StratumDialect::state_versions`]) or in an
     /// earlier one that says as much, so that an earlier program can go on with what it knows.
     fn save(&self, version: u16) -> Saved;
+
+    /// What a program needs that shall relay the miner and its leg byte by byte from here on. None
+    /// unless [`Input::HandBack`] was given and such a program could serve the miner.
+    fn hand_back(&self) -> Option<HandBack> {
+        None
+    }
 
     /// Names and values for the API and logs (`agent`, `extranonce1`, `difficulty` …).
     fn describe(&self, field: &mut dyn FnMut(&str, fmt::Arguments<'_>));
@@ -94,6 +112,9 @@ pub enum Input<'a> {
     CutOver(LegId),
     /// A whole frame, terminator included.
     Frame(Side, &'a [u8]),
+    /// A program that knows nothing of jobs and ids shall relay the miner and its leg soon, see
+    /// [`DialectSession::hand_back`]. The miner is brought to work that needs nothing rewritten.
+    HandBack,
     /// The leg was lost.
     LegDown(LegId),
     /// The engine has closed the leg, as planned.
@@ -243,6 +264,57 @@ pub struct UpstreamSettings<'a> {
 #[serde(transparent)]
 pub struct Profile(pub Arc<[u8]>);
 
+/// What is known of a session that another program has relayed so far. Both streams may stand in
+/// the middle of a line, and the pool may owe answers to requests that nobody has seen.
+///
+/// [`SessionSeat::short_id`] is the id that the miner was told and the pool has adopted.
+#[derive(Debug, Clone, Copy)]
+pub struct Past<'a> {
+    /// The time.
+    pub now: Millis,
+    /// The leg that serves it.
+    pub leg: LegId,
+    /// What the leg's pool is like.
+    pub profile: &'a Profile,
+    /// Its coin.
+    pub coin: &'a Coin,
+    /// The request the miner has subscribed with, as JSON text; the other program may have changed
+    /// it for the pool.
+    pub subscribe: &'a str,
+    /// The request the miner has logged in with, as JSON text.
+    pub authorize: &'a str,
+    /// The version bits that the miner wants to roll, 0 for none.
+    pub version_mask: u32,
+}
+
+/// A session that was adopted.
+#[derive(Debug)]
+pub struct Adopted {
+    /// The session; its miner is served by the leg, by this rung.
+    pub session: Box<dyn DialectSession>,
+    /// By which rung.
+    pub rung: Rung,
+    /// What is assigned.
+    pub sub_account: SubAccount,
+    /// The whole name of the miner.
+    pub worker: WorkerName,
+}
+
+/// What a relaying program needs to know of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandBack {
+    /// The leg that serves it; all others are closed.
+    pub leg: LegId,
+    /// The id that the miner was told and the pool has adopted.
+    pub short_id: u32,
+    /// A request to subscribe with, as JSON text.
+    pub subscribe: String,
+    /// A request to log in with, as JSON text.
+    pub authorize: String,
+    /// The version bits that the miner may roll, 0 for none.
+    pub version_mask: u32,
+}
+
 /// Saved state of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
@@ -270,6 +342,9 @@ pub enum ResumeError {
     /// The state does not read.
     #[error("saved state does not read: {0}")]
     Damaged(String),
+    /// It is another program's, and cannot be carried on.
+    #[error("{0}")]
+    Foreign(String),
     /// Written by a version that this one does not read.
     #[error("saved state has version {found}, this dialect reads {first} to {last}")]
     Version {

@@ -25,6 +25,8 @@ pub enum FaultKind {
     SlowReader,
     /// A frame longer than the limit.
     TooLong,
+    /// The rest of a frame whose beginning another program has passed on. Nobody's fault; counted.
+    Torn,
     /// A frame that is legal, but not in this phase.
     Unexpected,
     /// An answer to something that was not asked.
@@ -44,6 +46,7 @@ impl FaultKind {
             Self::PluginFailed => "plugin_failed",
             Self::SlowReader => "slow_reader",
             Self::TooLong => "too_long",
+            Self::Torn => "torn",
             Self::Unexpected => "unexpected",
             Self::UnknownId => "unknown_id",
             Self::UnknownDialect => "unknown_dialect",
@@ -51,7 +54,7 @@ impl FaultKind {
     }
 
     /// All kinds, in the order of their labels.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BadFrame,
         Self::BadParams,
         Self::Deadline,
@@ -59,6 +62,7 @@ impl FaultKind {
         Self::PluginFailed,
         Self::SlowReader,
         Self::TooLong,
+        Self::Torn,
         Self::Unexpected,
         Self::UnknownId,
         Self::UnknownDialect,

@@ -42,8 +42,8 @@ pub mod testing;
 pub mod types;
 
 pub use dialect::{
-    DialectSession, Input, ListenerView, PoolView, Profile, ProfileError, Recognition, Refusal,
-    ResumeError, Saved, Seat, SessionSeat, StratumDialect, UpstreamSettings,
+    Adopted, DialectSession, HandBack, Input, ListenerView, Past, PoolView, Profile, ProfileError,
+    Recognition, Refusal, ResumeError, Saved, Seat, SessionSeat, StratumDialect, UpstreamSettings,
 };
 pub use fault::{Fault, FaultKind};
 pub use frame::Cut;

@@ -61,6 +61,9 @@ pub struct Body<D> {
     /// supervisor. They stay open.
     #[serde(default)]
     pub kept: BTreeSet<RawFd>,
+    /// When all sessions were at rest, in nanoseconds of `CLOCK_MONOTONIC`.
+    #[serde(default)]
+    pub frozen: u64,
     /// The sockets, in the order of the document.
     pub sockets: Vec<SocketRecord>,
     /// The engine's state.

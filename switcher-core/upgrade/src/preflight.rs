@@ -3,6 +3,7 @@
 //! Only a run shows a missing library or a file cut short: exec does not return for those. The
 //! child inherits no socket, as close-on-exec is set on all of them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
@@ -30,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// What a fit program says, as one line of JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fitness {
     /// Its version.
     pub version: String,
@@ -39,6 +40,12 @@ pub struct Fitness {
     /// Sessions of the sample that it could resume.
     #[serde(default)]
     pub sessions: usize,
+    /// Sessions of the sample that are saved in a version it does not read.
+    #[serde(default)]
+    pub unread: usize,
+    /// Versions of saved sessions that it reads, by dialect, first and last.
+    #[serde(default)]
+    pub dialects: BTreeMap<String, (u16, u16)>,
     /// What the operator should know.
     #[serde(default)]
     pub warnings: Vec<String>,

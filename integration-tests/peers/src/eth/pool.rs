@@ -66,7 +66,7 @@ impl EthPool {
                 connection.change_extranonce(&fresh);
             }
         }
-        state.new_job(true);
+        state.new_job(false);
     }
 
     /// Ends every connection; the pool goes on listening.

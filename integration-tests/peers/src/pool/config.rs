@@ -104,6 +104,15 @@ pub enum Names {
     SubAccounts(BTreeSet<String>),
 }
 
+/// How a pool serves `BTCAgent`s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentTerms {
+    /// The difficulty that 2 to the power of 0 stands for, so that a test need not mine for hours.
+    pub unit: f64,
+    /// Difficulties of sub-miners as powers of 2, for each next job in turn and round again.
+    pub exponents: Vec<u8>,
+}
+
 /// Settings of a [`Pool`](super::Pool). The defaults are those of a plain, well-behaved pool.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -144,6 +153,8 @@ pub struct PoolConfig {
     pub extranonce_subscribe: Option<bool>,
     /// Seconds a share's time may lie after its job's.
     pub ntime_window: u32,
+    /// How agents are served; their frames are breaches if they are not.
+    pub agents: Option<AgentTerms>,
     /// Bad habits.
     pub quirks: BTreeSet<Quirk>,
     /// Lines remembered per connection and direction.
@@ -171,6 +182,7 @@ impl Default for PoolConfig {
             obeys_suggestions: false,
             extranonce_subscribe: Some(true),
             ntime_window: 7_200,
+            agents: None,
             quirks: BTreeSet::new(),
             lines_kept: 2_000,
         }
@@ -318,6 +330,13 @@ impl PoolConfig {
     #[must_use]
     pub fn obeying_suggestions(mut self) -> Self {
         self.obeys_suggestions = true;
+        self
+    }
+
+    /// Serves agents: sub-miners get 2 to the power of each of these in turn, times `unit`.
+    #[must_use]
+    pub fn agents(mut self, unit: f64, exponents: impl Into<Vec<u8>>) -> Self {
+        self.agents = Some(AgentTerms { unit, exponents: exponents.into() });
         self
     }
 

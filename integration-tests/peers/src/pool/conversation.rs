@@ -88,6 +88,9 @@ impl Talk<'_> {
                     self.answer(id, &json!(result), &error);
                 }
             }
+            "agent.get_capabilities" if self.state.config.agents.is_some() => {
+                self.capabilities(id, params);
+            }
             // Both have no answer by design.
             "mining.capabilities" | "mining.multi_version" => {}
             "mining.get_transactions" => self.answer(id, &json!([]), &Value::Null),
@@ -228,6 +231,7 @@ impl Talk<'_> {
             let report = &mut connection.book.report;
             report.authorized_at.get_or_insert_with(Instant::now);
             report.authorized.insert(name, password);
+            connection.begin_agent();
         }
         if first_job == FirstJob::BeforeAuthorizeAnswer {
             self.state.start_mining(self.number);
@@ -240,6 +244,19 @@ impl Talk<'_> {
             }
         }
         self.state.start_mining(self.number);
+    }
+
+    fn capabilities(&mut self, id: &Value, params: &[Value]) {
+        // sserver's answer has no error.
+        if let Some(connection) = self.connection() {
+            connection
+                .send(format!(r#"{{"id":{id},"result":{{"capabilities":["verrol","subres"]}}}}"#));
+            // It takes the wish after login only.
+            if let Some(agent) = &mut connection.agent {
+                let wishes = params.first().and_then(Value::as_array);
+                agent.answers = wishes.is_some_and(|list| list.contains(&json!("subres")));
+            }
+        }
     }
 
     fn suggest(&mut self, id: &Value, params: &[Value]) {

@@ -61,31 +61,57 @@ pub(super) fn judge(
     };
     let [name, job, extranonce2, ntime, nonce] = required;
     let name = name_of(config, connection, name)?;
-    let issued = job_of(connection, job)?;
-    let extranonce2 = bytes_of(extranonce2).map_err(|why| breach(20, why))?;
+    let id = job.as_str().ok_or_else(|| breach(20, "the job id is no string"))?;
+    let issued = job_of(connection, id)?;
+    let claim = Claim {
+        extranonce2: bytes_of(extranonce2).map_err(|why| breach(20, why))?,
+        ntime: word_of(ntime).map_err(|why| breach(20, why))?,
+        nonce: word_of(nonce).map_err(|why| breach(20, why))?,
+        bits: bits.map(word_of).transpose().map_err(|why| breach(20, why))?,
+    };
+    weigh(config, connection, issued, seen, &claim, issued.difficulty)?;
+    Ok(Share { name, difficulty: issued.difficulty })
+}
+
+/// What a share says of the header that it found.
+pub(super) struct Claim {
+    pub(super) extranonce2: Vec<u8>,
+    pub(super) ntime: u32,
+    pub(super) nonce: u32,
+    pub(super) bits: Option<u32>,
+}
+
+/// Rebuilds the header and hashes it.
+pub(super) fn weigh(
+    config: &PoolConfig,
+    connection: &Connection,
+    issued: &Issued,
+    seen: &mut HashMap<u64, HashSet<Hash>>,
+    claim: &Claim,
+    difficulty: f64,
+) -> Result<(), Refused> {
     let (extranonce1, size) = (&issued.extranonce1, issued.extranonce2_size);
-    let extranonce2 = config.chain.taken(extranonce1, size, &extranonce2);
+    let extranonce2 = config.chain.taken(extranonce1, size, &claim.extranonce2);
     let extranonce2 = extranonce2.map_err(|why| breach(20, why))?;
     let notify = &issued.work.notify;
-    let ntime = word_of(ntime).map_err(|why| breach(20, why))?;
-    if !(notify.ntime..=notify.ntime.saturating_add(config.ntime_window)).contains(&ntime) {
-        return Err(honest(20, format!("time {ntime:08x} is outside the window")));
+    if !(notify.ntime..=notify.ntime.saturating_add(config.ntime_window)).contains(&claim.ntime) {
+        return Err(honest(20, format!("time {:08x} is outside the window", claim.ntime)));
     }
     let choice = Choice {
         extranonce1,
         extranonce2: &extranonce2,
-        version: version_of(connection, notify.version, bits)?,
-        ntime,
-        nonce: word_of(nonce).map_err(|why| breach(20, why))?,
+        version: version_of(connection, notify.version, claim.bits)?,
+        ntime: claim.ntime,
+        nonce: claim.nonce,
     };
     let hash = config.chain.hash(notify, &choice);
-    if !Target::of_difficulty(issued.difficulty).is_met_by(&hash) {
-        return Err(honest(23, format!("hash misses difficulty {}", issued.difficulty)));
+    if !Target::of_difficulty(difficulty).is_met_by(&hash) {
+        return Err(honest(23, format!("hash misses difficulty {difficulty}")));
     }
     if !seen.entry(issued.work.serial).or_default().insert(hash) {
         return Err(honest(22, "the same header was accepted before"));
     }
-    Ok(Share { name, difficulty: issued.difficulty })
+    Ok(())
 }
 
 fn name_of(config: &PoolConfig, connection: &Connection, name: &Value) -> Result<String, Refused> {
@@ -96,9 +122,9 @@ fn name_of(config: &PoolConfig, connection: &Connection, name: &Value) -> Result
     Ok(name.to_owned())
 }
 
-fn job_of<'a>(connection: &'a Connection, job: &Value) -> Result<&'a Issued, Refused> {
-    let id = job.as_str().ok_or_else(|| breach(20, "the job id is no string"))?;
-    let found = connection.jobs.iter().rev().find(|issued| issued.work.notify.job_id == id);
+/// The job that the connection knows by this id.
+pub(super) fn job_of<'a>(connection: &'a Connection, id: &str) -> Result<&'a Issued, Refused> {
+    let found = connection.jobs.iter().rev().find(|issued| issued.id == id);
     found.ok_or_else(|| {
         if connection.ids_issued.contains(id) {
             honest(21, format!("job {id:?} is stale"))
@@ -108,22 +134,21 @@ fn job_of<'a>(connection: &'a Connection, job: &Value) -> Result<&'a Issued, Ref
     })
 }
 
-fn version_of(connection: &Connection, job: u32, bits: Option<&Value>) -> Result<u32, Refused> {
+fn version_of(connection: &Connection, job: u32, bits: Option<u32>) -> Result<u32, Refused> {
     let Some(bits) = bits else { return Ok(job) };
     let Some(mask) = connection.book.report.version_mask else {
         return Err(breach(20, "version bits without mining.configure"));
     };
-    let bits = word_of(bits).map_err(|why| breach(20, why))?;
     if bits & !mask != 0 {
         return Err(honest(20, format!("version bits {bits:08x} leave the mask {mask:08x}")));
     }
     Ok(rolled_version(job, mask, bits))
 }
 
-fn breach(code: i64, reason: impl Into<String>) -> Refused {
+pub(super) fn breach(code: i64, reason: impl Into<String>) -> Refused {
     Refused { code, reason: reason.into(), is_violation: true }
 }
 
-fn honest(code: i64, reason: impl Into<String>) -> Refused {
+pub(super) fn honest(code: i64, reason: impl Into<String>) -> Refused {
     Refused { code, reason: reason.into(), is_violation: false }
 }

@@ -2,7 +2,7 @@
 //!
 //! No sockets here. Lines to send go into the outboxes of the connections, whose tasks write them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::config::PoolConfig;
+use super::agents::AgentSide;
+use super::config::{AgentTerms, PoolConfig};
 use super::jobs::JobMaker;
 use super::record::Book;
 use crate::header::Hash;
@@ -32,10 +33,14 @@ pub(super) enum Outgoing {
 /// A job as one connection got it.
 #[derive(Clone, Debug)]
 pub(super) struct Issued {
+    /// What the connection knows it by.
+    pub(super) id: String,
     pub(super) work: Arc<Work>,
     pub(super) difficulty: f64,
     pub(super) extranonce1: Vec<u8>,
     pub(super) extranonce2_size: usize,
+    /// Powers of 2 for the sub-miners that were registered when it was issued.
+    pub(super) exponents: BTreeMap<u16, u8>,
 }
 
 /// A job of the pool, the same for all connections.
@@ -64,6 +69,8 @@ pub(super) struct Connection {
     pub(super) ids_issued: HashSet<String>,
     /// Ids of requests of ours that wait for an answer.
     pub(super) asked: HashSet<u64>,
+    /// What there is besides if the other end is an agent.
+    pub(super) agent: Option<AgentSide>,
 }
 
 impl Connection {
@@ -81,6 +88,7 @@ impl Connection {
             jobs: VecDeque::new(),
             ids_issued: HashSet::new(),
             asked: HashSet::new(),
+            agent: None,
         }
     }
 
@@ -117,8 +125,19 @@ impl Connection {
     }
 
     /// Sends a job, with its difficulty in front if that is news.
-    pub(super) fn issue(&mut self, work: &Arc<Work>, clean_jobs: bool, jobs_kept: usize) {
-        let wanted = self.wanted_difficulty.unwrap_or(work.difficulty);
+    pub(super) fn issue(
+        &mut self,
+        work: &Arc<Work>,
+        clean_jobs: bool,
+        jobs_kept: usize,
+        agents: Option<&AgentTerms>,
+    ) {
+        let for_agent =
+            self.agent.as_mut().zip(agents).map(|(agent, terms)| agent.job(work, terms));
+        let wanted = match &for_agent {
+            Some(job) => job.difficulty,
+            None => self.wanted_difficulty.unwrap_or(work.difficulty),
+        };
         let difficulty = match self.told_difficulty {
             #[expect(clippy::float_cmp, reason = "asks whether the very same number was sent")]
             Some(told) if told == wanted => told,
@@ -128,7 +147,13 @@ impl Connection {
             }
         };
         let clean_jobs = clean_jobs || self.jobs.is_empty();
-        let notify = Notify { clean_jobs, ..work.notify.clone() };
+        let mut notify = Notify { clean_jobs, ..work.notify.clone() };
+        let mut exponents = BTreeMap::new();
+        if let Some(job) = for_agent {
+            notify.job_id = job.id;
+            exponents = job.exponents;
+            self.send_raw(&job.frames);
+        }
         if clean_jobs {
             self.jobs.clear();
         }
@@ -137,10 +162,12 @@ impl Connection {
         }
         self.ids_issued.insert(notify.job_id.clone());
         self.jobs.push_back(Issued {
+            id: notify.job_id.clone(),
             work: Arc::clone(work),
             difficulty,
             extranonce1: self.extranonce1.clone(),
             extranonce2_size: self.extranonce2_size,
+            exponents,
         });
         self.book.report.jobs_sent += 1;
         self.notify("mining.notify", &notify.to_params());
@@ -221,7 +248,7 @@ impl State {
         }
         self.seen.retain(|serial, _| serial + u64::try_from(kept).unwrap_or(0) > work.serial);
         for connection in self.connections.iter_mut().filter(|connection| connection.mining) {
-            connection.issue(&work, clean_jobs, kept);
+            connection.issue(&work, clean_jobs, kept, self.config.agents.as_ref());
         }
     }
 
@@ -239,7 +266,7 @@ impl State {
             && !connection.mining
         {
             connection.mining = true;
-            connection.issue(&work, true, kept);
+            connection.issue(&work, true, kept, self.config.agents.as_ref());
         }
     }
 
@@ -262,7 +289,7 @@ impl State {
 }
 
 /// The element whose turn it is in round `round`.
-fn in_turn<T>(list: &[T], round: u64) -> Option<&T> {
+pub(super) fn in_turn<T>(list: &[T], round: u64) -> Option<&T> {
     let length = u64::try_from(list.len()).unwrap_or(0).max(1);
     list.get(usize::try_from(round % length).unwrap_or(0))
 }

@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::agents::hear_frame;
 use super::config::{Answers, Quirk};
 use super::conversation::{PING_ID, hear};
 use super::state::{Outgoing, State};
-use crate::lines::{End, LineReader};
+use crate::lines::{End, LineReader, Piece};
 
 /// A group of reversed answers that does not fill is sent after this long.
 const GROUP_PATIENCE: Duration = Duration::from_secs(1);
@@ -112,8 +113,9 @@ async fn listen(shared: Shared, number: usize, read: OwnedReadHalf) {
         while shared.lock().config.has(&Quirk::StopsReading) {
             sleep(TICK).await;
         }
-        match lines.next().await {
-            Ok(line) => hear(&mut shared.lock(), number, &line),
+        match lines.piece().await {
+            Ok(Piece::Line(line)) => hear(&mut shared.lock(), number, &line),
+            Ok(Piece::Frame(frame)) => hear_frame(&mut shared.lock(), number, &frame),
             Err(end) => break end,
         }
     };

@@ -20,6 +20,7 @@ const MINER_FILES: &[&str] = &[
     include_str!("../corpus/bch-miner-to-pool.jsonl"),
     include_str!("../corpus/malformed-from-miner.jsonl"),
     include_str!("../corpus/switcher-to-sserver.jsonl"),
+    include_str!("../corpus/btcagent-to-pool.jsonl"),
 ];
 
 const POOL_FILES: &[&str] = &[
@@ -27,6 +28,9 @@ const POOL_FILES: &[&str] = &[
     include_str!("../corpus/bch-pool-to-miner.jsonl"),
     include_str!("../corpus/malformed-from-pool.jsonl"),
     include_str!("../corpus/sserver-to-switcher.jsonl"),
+    include_str!("../corpus/btcagent-from-pool.jsonl"),
+    // What an agent says to its own miners is much like what a pool says.
+    include_str!("../corpus/btcagent-to-miner.jsonl"),
 ];
 
 /// The lines of corpus files, as on the wire.
@@ -66,7 +70,21 @@ fn phases() -> Vec<World> {
     lingering.cut_over(2);
     let mut poolless = World::mining();
     poolless.input(Input::LegDown(LegId(1)));
-    vec![fresh, waiting, subscribing, authorizing, echo, mining, switching, lingering, poolless]
+    let agent = World::agent_mining();
+    let agent_switching = World::agent_switching();
+    vec![
+        fresh,
+        waiting,
+        subscribing,
+        authorizing,
+        echo,
+        mining,
+        switching,
+        lingering,
+        poolless,
+        agent,
+        agent_switching,
+    ]
 }
 
 #[test]

@@ -7,6 +7,8 @@
     reason = "a test that meets what it did not expect has failed"
 )]
 
+mod adopt;
+mod agents;
 mod corpus;
 mod fold;
 mod handshake;

@@ -111,7 +111,7 @@ fn answers_of_a_miner_are_taken_in_silence() {
 fn agents_need_sizes_of_their_own() {
     for (agent, told) in [
         ("NiceHash/1.0.0", r#""80",4]"#),
-        ("btccom-agent/2.0.1", r#""80",8]"#),
+        ("btccom-agent/2.0.1", r#""01000080",8]"#),
         ("cgminer/4.11.1", r#""80",3]"#),
     ] {
         let mut world = World::new();

@@ -213,20 +213,3 @@ fn the_canonical_name_goes_up_plain_and_with_its_suffix() {
         [r#"up1 {"id":"auth","method":"mining.authorize","params":["Alice_btc.rig","x"]}"#]
     );
 }
-
-#[test]
-fn an_agent_that_no_pool_has_room_for_gets_what_sserver_adopts() {
-    let stranger = r#"{"extranonce1_size":4,"extranonce2_size":8}"#;
-    for (options, fact, extranonce1) in
-        [(detect(), None, "01000080"), (detect(), Some(stranger), "80"), (Value::Null, None, "80")]
-    {
-        let ordinary = Setting::default().pool("ordinary", &Value::Null, None);
-        let mut world = World::with(ordinary.pool("pool1", &options, fact));
-
-        let subscribed =
-            world.miner(r#"{"id":1,"method":"mining.subscribe","params":["btccom-agent/2.0.1"]}"#);
-
-        let expected = format!(r#"]],"{extranonce1}",8],"error":null"#);
-        assert!(subscribed[0].contains(&expected), "{subscribed:?}");
-    }
-}

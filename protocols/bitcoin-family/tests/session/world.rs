@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use bitcoin_family::{BitcoinDialect, Extranonce, Flavour};
 use serde_json::{Value, json};
 use switcher_plugin::{
-    Action, Coin, Cut, DialectSession, Fault, Input, LegId, ListenerView, Millis, Outbox, PoolView,
-    Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect,
-    UpstreamSettings,
+    Action, Coin, Cut, DialectSession, Fault, HandBack, Input, LegId, ListenerView, Millis, Outbox,
+    Past, PoolView, Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side,
+    StratumDialect, UpstreamSettings,
 };
 
 const FLAVOUR: Flavour =
@@ -117,6 +117,34 @@ impl World {
         Self { setting, session, twin, out, now, rungs, notes }
     }
 
+    /// A session that another program has relayed on leg 1, with E = `01000080`, s = 8.
+    pub(crate) fn adopted(authorize: &str, subscribe: &str) -> Result<Self, String> {
+        let mut world = Self::new();
+        let profile = profile("pool1", &json!({ "extranonce": "detect" }));
+        let coin = Coin::new("btc");
+        let past = Past {
+            now: world.now,
+            leg: LegId(1),
+            profile: &profile,
+            coin: &coin,
+            subscribe,
+            authorize,
+            version_mask: 0xffff_ffff,
+        };
+        let adopted = DIALECT.adopt(world.setting.seat(), &past);
+        let adopted = adopted.map_err(|error| error.to_string())?;
+        assert_eq!(adopted.rung, Rung::Echo);
+        assert_eq!(adopted.worker.as_str().split('.').next(), Some(adopted.sub_account.as_str()));
+        world.session = adopted.session;
+        world.twin = world.session.save(1);
+        Ok(world)
+    }
+
+    /// What a program that relays is told.
+    pub(crate) fn hand_back(&self) -> Option<HandBack> {
+        self.session.hand_back()
+    }
+
     /// A session whose miner mines on leg 1 with fold, E = `80`, s = 3, P = `aabbccdd`, b = 8. Its
     /// first job has the id `00j1`.
     pub(crate) fn mining() -> Self {
@@ -159,11 +187,41 @@ impl World {
     }
 
     pub(crate) fn miner(&mut self, line: &str) -> Vec<String> {
+        self.miner_bytes(&[line.as_bytes(), b"\n"].concat())
+    }
+
+    /// Bytes from the miner, cut into frames.
+    pub(crate) fn miner_bytes(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.bytes(Side::Downstream, bytes)
+    }
+
+    /// Bytes from a pool, cut into frames.
+    pub(crate) fn pool_bytes(&mut self, leg: u32, bytes: &[u8]) -> Vec<String> {
+        self.bytes(Side::Upstream(LegId(leg)), bytes)
+    }
+
+    /// Bytes from the miner for this session alone, whose twin catches up behind them. Returns how
+    /// many frames had no answer of any kind.
+    pub(crate) fn alone(&mut self, bytes: &[u8]) -> usize {
+        let (mut rest, mut silent) = (bytes, 0);
+        while let Cut::Frame(end) = self.session.cut(Side::Downstream, rest) {
+            let (frame, after) = rest.split_at(end);
+            self.out.clear();
+            let input = Input::Frame(Side::Downstream, frame);
+            self.session.handle(self.now, input, &mut self.out).expect("no fault");
+            silent += usize::from(self.out.actions().is_empty());
+            rest = after;
+        }
+        self.twin = self.session.save(1);
+        silent
+    }
+
+    fn bytes(&mut self, side: Side, bytes: &[u8]) -> Vec<String> {
         let mut asked = Vec::new();
-        let mut rest = [line.as_bytes(), b"\n"].concat();
-        while let Cut::Frame(end) = self.session.cut(Side::Downstream, &rest) {
+        let mut rest = bytes.to_vec();
+        while let Cut::Frame(end) = self.session.cut(side, &rest) {
             let frame: Vec<u8> = rest.drain(..end).collect();
-            asked.extend(self.input(Input::Frame(Side::Downstream, &frame)));
+            asked.extend(self.input(Input::Frame(side, &frame)));
         }
         asked
     }
@@ -246,14 +304,29 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
     for action in out.actions() {
         match action {
             Action::Send(side, range) => {
-                let sent = std::str::from_utf8(out.sent(range)).expect("tests speak UTF-8");
-                assert!(sent.ends_with('\n'), "whole lines are sent: {sent:?}");
-                for line in sent.lines() {
+                let to = match side {
+                    Side::Downstream => "down".to_owned(),
+                    Side::Upstream(leg) => format!("up{leg}"),
+                };
+                let mut rest = out.sent(range);
+                while !rest.is_empty() {
+                    if let [0x7f, _, low, high, ..] = *rest {
+                        let (frame, after) = rest.split_at(u16::from_le_bytes([low, high]).into());
+                        asked.push(format!("{to} {}", hex::encode(frame)));
+                        rest = after;
+                        continue;
+                    }
+                    let end = rest.iter().position(|byte| *byte == b'\n');
+                    let (line, after) = rest.split_at(end.expect("whole lines are sent") + 1);
+                    let line = std::str::from_utf8(line).expect("tests speak UTF-8").trim_end();
+                    if line.is_empty() {
+                        asked.push(format!("line end to {side:?}"));
+                        rest = after;
+                        continue;
+                    }
                     serde_json::from_str::<Value>(line).expect("what is sent is JSON");
-                    asked.push(match side {
-                        Side::Downstream => format!("down {line}"),
-                        Side::Upstream(leg) => format!("up{leg} {line}"),
-                    });
+                    asked.push(format!("{to} {line}"));
+                    rest = after;
                 }
             }
             Action::Identify { sub_account, worker } => {
@@ -264,6 +337,8 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
                 asked.push(format!("refuse {leg} {retry:?} {why}"));
             }
             Action::Remember { key, note } => asked.push(format!("remember {key} {note}")),
+            Action::Forward(Side::Downstream) => asked.push("forward down".to_owned()),
+            Action::Forward(Side::Upstream(leg)) => asked.push(format!("forward up{leg}")),
             Action::Submitted(leg) => asked.push(format!("submitted {leg}")),
             Action::Share { leg, verdict, difficulty } => {
                 let leg = leg.map_or("-".into(), |leg| leg.to_string());

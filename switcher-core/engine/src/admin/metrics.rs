@@ -15,6 +15,7 @@ use switcher_plugin::{FaultKind, Rung};
 
 use super::AdminContext;
 use crate::counters::{PoolCounters, ShardCounters};
+use crate::plugins::PluginHealth;
 use crate::upgrades::UpgradeResult;
 
 /// The text of one scrape.
@@ -36,6 +37,7 @@ impl Collector for Scrape {
         plain(&mut encoder, &shards)?;
         self.of_pools(&mut encoder, &shards)?;
         self.of_upgrades(&mut encoder)?;
+        self.of_plugins(&mut encoder)?;
         faults(&mut encoder, &shards)
     }
 }
@@ -90,6 +92,46 @@ impl Scrape {
             let value = book.results.get(&result).copied().unwrap_or(0);
             let labels = [("result", result.label())];
             ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn of_plugins(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Value = fn(&PluginHealth) -> u64;
+        let plugins = self.0.plugins.read();
+        let watched = || plugins.iter().filter_map(|it| Some((&it.plugin, it.health.as_ref()?)));
+        let counters: [(&str, &str, Value); 4] = [
+            ("switcher_plugin_faults", "Failures of a plug-in", |health| health.faults),
+            ("switcher_plugin_slow_calls", "Calls over 50 ms", |health| health.slow_calls),
+            ("switcher_plugin_refused_sessions", "Miners turned away in quarantine", |health| {
+                health.refused_sessions
+            }),
+            ("switcher_plugin_late_posts", "Facts posted after the stop", |health| {
+                health.late_posts
+            }),
+        ];
+        for (name, help, value) in counters {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (plugin, health) in watched() {
+                let labels = [("plugin", plugin.as_str())];
+                ConstCounter::new(value(health)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let gauges: [(&str, &str, Value); 2] = [
+            ("switcher_plugin_hanging_calls", "Calls that do not come back", |health| {
+                health.hanging_calls
+            }),
+            ("switcher_plugin_quarantined", "Whether it takes no new miners", |health| {
+                u64::from(health.quarantine.is_some())
+            }),
+        ];
+        for (name, help, value) in gauges {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (plugin, health) in watched() {
+                let labels = [("plugin", plugin.as_str())];
+                let value = i64::try_from(value(health)).unwrap_or(i64::MAX);
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
+use socket2::SockRef;
 use switcher_plugin::{
-    LegId, Millis, ResumeError, Seat, SessionId, SessionSeat, ShortIds, StratumDialect,
+    Coin, HandBack, LegId, ListenerView, Millis, ResumeError, Seat, SessionId, SessionSeat,
+    ShortIds, StratumDialect,
 };
 
 use super::io::{LegIo, LegState, SessionIo};
@@ -104,9 +106,75 @@ impl FrozenSession {
         let dialect = self.data.home(plan).ok()?.dialect?;
         Some((dialect.short_ids(), self.data.index?))
     }
+
+    /// The listener where it goes on; the first if it cannot.
+    pub(crate) fn listener(&self, plan: &Plan) -> usize {
+        self.data.home(plan).map_or(0, |home| home.listener)
+    }
 }
 
 impl FrozenData {
+    /// A session of another program's, with the machine's legs.
+    pub(crate) fn adopted(
+        listener: &str,
+        peer: SocketAddr,
+        dialect: &str,
+        machine: SavedMachine,
+    ) -> Self {
+        let legs = machine.legs().iter().map(|leg| (leg.id, Residue::default())).collect();
+        let dialect = dialect.to_owned();
+        Self {
+            id: machine.id(),
+            index: None,
+            listener: listener.to_owned(),
+            peer,
+            down: Residue::default(),
+            stage: FrozenStage::Speaking { dialect, machine: Box::new(machine), legs },
+            ending: None,
+        }
+    }
+
+    /// What another program must know to relay it, its coin, and the place of the leg.
+    pub(crate) fn hand_back(&self, plan: &Plan) -> Option<(HandBack, Coin, usize)> {
+        if self.ending.is_some() {
+            return None;
+        }
+        let home = self.home(plan).ok()?;
+        let FrozenStage::Speaking { machine, legs, .. } = &self.stage else { return None };
+        let view = plan.listeners.get(home.listener)?.view();
+        let session = home.dialect?.resume(self.seat(&view), machine.dialect()).ok()?;
+        let handed = session.hand_back()?;
+        let coin = machine.legs().iter().find(|leg| leg.id == handed.leg)?.coin.clone();
+        let at = legs.iter().position(|(id, _)| *id == handed.leg)?;
+        Some((handed, coin, at))
+    }
+
+    /// Writes what is in flight between the miner and the leg at this place, the part of a line that
+    /// was read included: its rest will go the same way. False if a peer does not take all of it.
+    pub(crate) fn empty(&mut self, leg: usize, sockets: &[OwnedFd]) -> bool {
+        let FrozenStage::Speaking { legs, .. } = &mut self.stage else { return false };
+        let (Some(miner), Some(pool)) = (sockets.first(), sockets.get(leg + 1)) else {
+            return false;
+        };
+        let Some((_, up)) = legs.get_mut(leg) else { return false };
+        let down = &mut self.down;
+        write_all(miner, &mut down.tx)
+            && write_all(miner, &mut up.rx)
+            && write_all(pool, &mut up.tx)
+            && write_all(pool, &mut down.rx)
+    }
+
+    /// The seat from which its dialect's session is looked into.
+    fn seat<'a>(&self, view: &'a ListenerView) -> Seat<'a> {
+        Seat::Miner(SessionSeat {
+            session: self.id,
+            short_id: 0,
+            entropy: [0; 16],
+            peer: Some(self.peer.ip()),
+            listener: view,
+        })
+    }
+
     pub(crate) fn id(&self) -> SessionId {
         self.id
     }
@@ -157,14 +225,7 @@ impl FrozenData {
         };
         let listener = plan.listeners.get(home.listener).ok_or(ThawError::Sockets)?;
         let view = listener.view();
-        let seat = Seat::Miner(SessionSeat {
-            session: self.id,
-            short_id: 0,
-            entropy: [0; 16],
-            peer: Some(self.peer.ip()),
-            listener: &view,
-        });
-        dialect.resume(seat, machine.dialect())?;
+        dialect.resume(self.seat(&view), machine.dialect())?;
         Ok(())
     }
 
@@ -197,7 +258,7 @@ impl Session {
         let stage = match &self.stage {
             Stage::Greeting { opened } => FrozenStage::Greeting { opened: *opened },
             Stage::Speaking { machine, dialect } => {
-                let saved = machine.save(plan, *dialect.state_versions().end());
+                let saved = machine.save(plan, plan.state_version(&**dialect));
                 let residue = |id: LegId| {
                     let leg = self.io.legs.iter().find(|leg| leg.id == id);
                     match leg.map(|leg| &leg.state) {
@@ -313,6 +374,17 @@ impl Session {
             self.lose_leg(leg, "its pool is no longer configured", turn);
         }
     }
+}
+
+/// Writes without waiting. True if nothing is left.
+fn write_all(socket: &OwnedFd, bytes: &mut Bytes) -> bool {
+    while !bytes.0.is_empty() {
+        match SockRef::from(socket).send(&bytes.0) {
+            Ok(sent) if sent > 0 => drop(bytes.0.drain(..sent.min(bytes.0.len()))),
+            _ => return false,
+        }
+    }
+    true
 }
 
 fn put_together(socket: Option<OwnedFd>, residue: Residue) -> Result<Pipe, ThawError> {

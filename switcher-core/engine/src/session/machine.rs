@@ -20,6 +20,7 @@ use switcher_plugin::{
 };
 
 pub use legs::{Leg, Role};
+pub(crate) use saved::Foundling;
 pub use saved::{SavedLeg, SavedMachine};
 pub use send_back::{Note, SentBack};
 
@@ -209,6 +210,8 @@ pub struct Machine {
     wake: Option<Millis>,
     faults: u32,
     closing: Option<Closing>,
+    /// It waits for another program to relay it; nothing is steered any more.
+    handing_back: bool,
     trouble: Option<Box<str>>,
     last_share: Option<Millis>,
     accepted: u32,
@@ -258,6 +261,7 @@ impl Machine {
             wake: None,
             faults: 0,
             closing: None,
+            handing_back: false,
             trouble: None,
             last_share: None,
             accepted: 0,
@@ -365,6 +369,17 @@ impl Machine {
         }
         self.check_deadlines(cx);
         self.settle(cx);
+    }
+
+    /// Another program shall relay the session soon. True if it can; from then on the session stays
+    /// with its leg whatever the board says, until it is frozen.
+    pub fn hand_back(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.closing.is_some() || self.active.is_none() {
+            return false;
+        }
+        self.feed(Input::HandBack, &[], cx);
+        self.handing_back = self.closing.is_none() && self.dialect.hand_back().is_some();
+        self.handing_back
     }
 
     /// The session shall end, by the operator's will or as the miner has misbehaved.

@@ -11,6 +11,7 @@ fn body() -> Body<Value> {
         program: "/usr/bin/stratum-switcher".into(),
         configuration: Some("shards = 2".into()),
         kept: BTreeSet::from([4]),
+        frozen: 7,
         sockets: vec![socket],
         document: json!({ "next_session": 5 }),
     }

@@ -176,7 +176,10 @@ impl Session {
 
     fn es2_job(&mut self, params: &Value) -> Result<(), String> {
         let [id, height, header, clean] = texts(params)?;
-        if height.is_empty() || height.starts_with('0') || !matches!(clean, "0" | "1") {
+        if height.is_empty()
+            || (height.starts_with('0') && height != "0")
+            || !matches!(clean, "0" | "1")
+        {
             return Err("height or flag are not in the form of EIP-1571".into());
         }
         let target = self.target.ok_or("a job before any target")?;

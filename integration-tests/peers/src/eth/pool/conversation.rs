@@ -273,6 +273,7 @@ impl Talk<'_> {
     fn judge(&mut self) -> Result<bool, Refused> {
         let params = self.params();
         let text = |at: usize| params.get(at).and_then(Value::as_str).unwrap_or_default();
+        let request = self.request;
         let takes_whole = self.state.config.takes_whole_nonces;
         let checks_mix = self.state.config.checks_mix;
         let Some(connection) = self.connection() else { return Err(refused(20, "gone")) };
@@ -288,7 +289,7 @@ impl Talk<'_> {
                 }
             }
             Some(Variant::Plain) => {
-                is_name(text(0), &login)?;
+                is_name(text(0), request, &login)?;
                 let issued = issued(connection, text(1))?;
                 if zero_x(text(3), 64)? != hex::encode(issued.job.work.header) {
                     return Err(breach("the header is another job's"));
@@ -300,7 +301,7 @@ impl Talk<'_> {
                 }
             }
             Some(Variant::NiceHash) => {
-                is_name(text(0), &login)?;
+                is_name(text(0), request, &login)?;
                 let issued = issued(connection, text(1))?;
                 let nonce = whole_nonce(&issued.extranonce, text(2), takes_whole)?;
                 Sent { issued, nonce, mix: None }
@@ -384,8 +385,14 @@ fn issued(connection: &Connection, id: &str) -> Result<Issued, Refused> {
     found.cloned().ok_or_else(|| refused(21, "Job not found"))
 }
 
-fn is_name(given: &str, login: &str) -> Result<(), Refused> {
-    if given == login { Ok(()) } else { Err(refused(24, "Unauthorized worker")) }
+/// The name, or what is left of it by miners that have put the rig into a member of its own.
+fn is_name(given: &str, request: &Value, login: &str) -> Result<(), Refused> {
+    let rig = request.get("worker").and_then(Value::as_str);
+    let whole = rig.map(|rig| format!("{given}.{rig}"));
+    if given == login || whole.as_deref() == Some(login) {
+        return Ok(());
+    }
+    Err(refused(24, "Unauthorized worker"))
 }
 
 /// The digits behind `0x`, which must be so many and lower-case, as open-ethereum-pool wants them.

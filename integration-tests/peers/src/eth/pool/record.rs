@@ -65,7 +65,7 @@ impl EthPoolReport {
         self.refusals.extend(one.refusals.iter().cloned());
         self.violations
             .extend(one.violations.iter().map(|what| format!("connection {}: {what}", one.number)));
-        if let Some(login) = &one.login {
+        if let Some(login) = one.login.as_ref().filter(|_| one.accepted > 0) {
             *self.accepted_by_name.entry(login.clone()).or_default() += one.accepted;
         }
     }

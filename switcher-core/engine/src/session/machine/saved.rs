@@ -55,7 +55,60 @@ pub struct SavedLeg {
     replace: bool,
 }
 
+/// What a machine begins with whose session another program has relayed.
+pub(crate) struct Foundling<'a> {
+    pub(crate) id: SessionId,
+    pub(crate) now: Millis,
+    pub(crate) family: &'a str,
+    pub(crate) coin: Coin,
+    pub(crate) leg: LegId,
+    pub(crate) pool: &'a str,
+    pub(crate) dialect: Saved,
+    pub(crate) rung: Rung,
+    pub(crate) who: (SubAccount, WorkerName),
+}
+
 impl SavedMachine {
+    /// That of a session whose leg serves it.
+    pub(crate) fn adopted(found: Foundling<'_>) -> Self {
+        let Foundling { id, now, family, coin, leg, pool, dialect, rung, who } = found;
+        let saved = SavedLeg {
+            id: leg,
+            coin: coin.clone(),
+            pool: pool.to_owned(),
+            role: Role::Active,
+            rung: Some(rung),
+            outstanding: 0,
+            form: 0,
+            since: now,
+            last_line: now,
+            last_job: now,
+            oldest_submit: now,
+            can_serve: false,
+            replace: false,
+        };
+        Self {
+            id,
+            family: family.into(),
+            opened: now,
+            who: Some(who),
+            waiting: None,
+            coin: Some(coin),
+            canonical: None,
+            legs: vec![saved],
+            next_leg: leg.0.wrapping_add(1),
+            poolless: None,
+            was_served: true,
+            wake: None,
+            faults: 0,
+            last_share: None,
+            accepted: 0,
+            rejected: 0,
+            sent: None,
+            dialect,
+        }
+    }
+
     /// The state of the dialect's session.
     pub fn dialect(&self) -> &Saved {
         &self.dialect
@@ -161,6 +214,7 @@ impl Machine {
             wake: saved.wake,
             faults: saved.faults,
             closing: None,
+            handing_back: false,
             trouble: None,
             last_share: saved.last_share,
             accepted: saved.accepted,

@@ -33,6 +33,12 @@ impl Machine {
         if self.bury_doomed(cx) {
             return true;
         }
+        if self.handing_back {
+            if self.active.is_none() {
+                self.close("its pool was lost while it was handed back", true);
+            }
+            return false;
+        }
         if let Some(standing) = self.news.take() {
             self.on_standing(standing, cx);
             return true;

@@ -1,0 +1,274 @@
+//! Sessions that another program has relayed byte by byte, as BTC.com's Go `stratumSwitcher` does,
+//! and the way back to such a program.
+//!
+//! A relay looks at no line behind the login. So when a session is adopted, both streams may stand in
+//! the middle of one, the miner has jobs without a tag, and the pool owes answers under ids of the
+//! miner's own. What is known of that is a [`Relay`], kept with the leg. A session that is to be handed
+//! back is brought to the same state: jobs without a tag, ids as they are.
+
+use jsonrpc::{elements, is_json, member, scan, text, write_string};
+use serde::{Deserialize, Serialize};
+use switcher_plugin::{
+    Action, Adopted, FaultKind, HandBack, LegId, Millis, Outbox, Past, ResumeError, Rung, Seat,
+    Side, SubAccount, WorkerName,
+};
+
+use crate::agent::is_agent;
+use crate::extranonce::{Own, Theirs};
+use crate::flavour::Flavour;
+use crate::jobs::{TAGS, split_tag};
+use crate::leg::{Epoch, Leg, unseen};
+use crate::login::{Login, Worker, read_name, read_password};
+use crate::names::split;
+use crate::options::{Known, Sizes};
+use crate::profile::{ECHO_AGENT, Fact, PoolTerms, name_hash};
+use crate::session::{Agent, BitcoinSession, State};
+use crate::version_rolling::Masks;
+
+/// What the original tells every miner: `E` of 4 bytes, `s` of 8.
+const SIZES: Sizes = Sizes { size1: 4, size2: 8 };
+
+/// How long a pool may take to answer what the relay has passed on.
+const PAST_MS: u64 = 60_000;
+
+/// The first tag that begins with a letter. sserver's own job ids are decimal, so none of them reads
+/// as one of these.
+const FIRST_LETTER: u16 = 10 * 36;
+
+/// Ids of requests on an adopted leg begin here: miners count from 1.
+const FIRST_ID: u32 = 1 << 30;
+
+/// What a leg has of a program that relays.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Relay {
+    /// Until then, answers to what we have not asked are for the miner.
+    until: Millis,
+    /// What the miner says next may be the rest of a line.
+    miner_torn: bool,
+    /// Likewise the pool.
+    pool_torn: bool,
+    /// New jobs go down without a tag, too, and shares for them go up as they are.
+    pub(crate) plain: bool,
+}
+
+impl BitcoinSession {
+    /// A session of another program's.
+    pub(crate) fn adopt(
+        seat: Seat<'_>,
+        past: &Past<'_>,
+        flavour: &Flavour,
+    ) -> Result<Adopted, ResumeError> {
+        let foreign = |why: &str| ResumeError::Foreign(why.to_owned());
+        let terms = PoolTerms::read(past.profile).map_err(ResumeError::Foreign)?;
+        if !terms.echo && !terms.detect {
+            return Err(foreign("its pool is not configured as sserver"));
+        }
+        let params = |request| member(request, "params").unwrap_or_default();
+        let agent = match elements(params(past.subscribe.as_bytes())).next().map(text) {
+            Some(Some(agent)) if is_agent(&agent) => {
+                return Err(foreign("a BTCAgent cannot be carried on, it has to log in anew"));
+            }
+            // What the relay says for a miner that says nothing.
+            Some(Some(agent)) if agent == ECHO_AGENT => Agent::Silent,
+            Some(Some(agent)) => Agent::Named(agent.into()),
+            Some(None) => Agent::Odd,
+            None => Agent::Silent,
+        };
+        let login = params(past.authorize.as_bytes());
+        let name = read_name(login).map_err(|_| foreign("its login cannot be read"))?;
+        let mut session = Self::open(seat, flavour);
+        session.state.agent = agent;
+        let own = session.relayed_own();
+        let mut answer = b"[[],\"".to_vec();
+        own.write_hex(&mut answer);
+        answer.extend_from_slice(format!("\",{}]", own.size2()).as_bytes());
+        let theirs = Theirs::of_subscribe(&answer).map_err(ResumeError::Foreign)?;
+        let rung = theirs.fits(own).ok_or_else(|| foreign("it has an extranonce of its own"))?;
+        let mask = past.version_mask & session.terms.version_mask;
+        let (worker, sub_account) = (WorkerName::new(&name), SubAccount::new(split(&name).0));
+        let (pool, echo) = (name_hash(&terms.pool), true);
+        let fact = Fact { extranonce1_size: 4, extranonce2_size: 8, version_mask: None, echo };
+
+        let mut leg = Leg::new(past.leg, past.profile.clone(), true, unseen());
+        leg.flags.proposed = true;
+        leg.flags.authorized = true;
+        leg.flags.served = true;
+        leg.next_id = FIRST_ID;
+        leg.mask = mask;
+        leg.patient_since = past.now;
+        leg.job_at = past.now;
+        leg.workers_sent = 1;
+        let until = past.now.plus(PAST_MS);
+        let relay = Relay { until, miner_torn: true, pool_torn: true, plain: false };
+        leg.rare().relay = Some(relay);
+
+        let state = &mut session.state;
+        state.own = Some(own);
+        state.subscribed = true;
+        state.masks =
+            (mask != 0).then_some(Masks { asked: past.version_mask, told: mask, current: mask });
+        state.login = Login::Done;
+        state.workers = vec![Worker {
+            name: worker.clone(),
+            password: read_password(login),
+            waiting: None,
+            accepted: true,
+        }];
+        state.coin = Some(past.coin.clone());
+        state.legs = vec![leg];
+        state.active = Some(past.leg);
+        state.cut_once = true;
+        state.learnt = vec![Known { pool, fact }];
+        let tag = session.new_tag();
+        if let Some(leg) = session.leg(past.leg) {
+            leg.start_epoch(Epoch::new(tag, theirs, false));
+        }
+        Ok(Adopted { session: Box::new(session), rung, sub_account, worker })
+    }
+
+    /// Passes the rest of a line on the way its beginning went. True if the frame was one.
+    pub(crate) fn pass_rest(&mut self, side: Side, frame: &[u8], out: &mut Outbox) -> bool {
+        let active = self.state.active;
+        let relayed = |leg: &&mut Leg| match side {
+            Side::Downstream => leg.relay().is_some_and(|relay| relay.miner_torn),
+            Side::Upstream(id) => leg.id == id && leg.relay().is_some_and(|relay| relay.pool_torn),
+        };
+        let Some(leg) = self.state.legs.iter_mut().find(relayed) else { return false };
+        let id = leg.id;
+        let Some(relay) = &mut leg.rare().relay else { return false };
+        let torn = match side {
+            Side::Downstream => &mut relay.miner_torn,
+            Side::Upstream(_) => &mut relay.pool_torn,
+        };
+        let is_rest = !is_whole(frame);
+        // An object within the line may end before the line does.
+        *torn = is_rest && !frame.ends_with(b"\n");
+        if is_rest {
+            match side {
+                Side::Downstream => out.push(Action::Forward(Side::Upstream(id))),
+                Side::Upstream(_) if active == Some(id) => {
+                    out.push(Action::Forward(Side::Downstream));
+                }
+                Side::Upstream(_) => {}
+            }
+            Self::disregard(out, side, FaultKind::Torn);
+        }
+        is_rest
+    }
+
+    /// The miner leaves this leg. If the pool's line was not seen to its end, it is ended here.
+    pub(crate) fn end_torn_line(&mut self, leg: LegId, out: &mut Outbox) {
+        let relay = self.leg(leg).filter(|leg| leg.relay().is_some());
+        let Some(relay) = relay.and_then(|leg| leg.rare().relay.as_mut()) else { return };
+        if std::mem::take(&mut relay.pool_torn) {
+            out.send(Side::Downstream, b"\n");
+        }
+    }
+
+    /// Whether an answer to what we have not asked is for the miner, who has asked through a relay.
+    pub(crate) fn is_of_relay(&mut self, now: Millis, leg: LegId) -> bool {
+        let relay = self.leg(leg).and_then(|leg| leg.relay().copied());
+        relay.is_some_and(|relay| relay.plain || now < relay.until)
+    }
+
+    /// `Input::HandBack`: the miner gets its work anew, without a tag.
+    pub(crate) fn prepare_hand_back(&mut self, now: Millis, out: &mut Outbox) {
+        let Some(id) = self.relayable() else { return };
+        self.return_to(now, id);
+        let Some(leg) = self.leg(id) else { return };
+        let before = leg.relay().copied();
+        leg.rare().relay = Some(Relay {
+            until: now,
+            miner_torn: before.is_some_and(|relay| relay.miner_torn),
+            pool_torn: before.is_some_and(|relay| relay.pool_torn),
+            plain: true,
+        });
+        self.push_work(id, true, out);
+    }
+
+    /// The leg by which a relay could serve the miner, if there is one.
+    fn relayable(&self) -> Option<LegId> {
+        let state = &self.state;
+        let leg = state.legs.iter().find(|leg| Some(leg.id) == state.active)?;
+        let theirs = leg.latest_theirs()?;
+        let own = self.relayed_own();
+        let is_echo = theirs.is_proposal(own) && usize::from(theirs.size2()) == own.size2();
+        let fits = state.own == Some(own) && is_echo;
+        let is_served = self.may_push() && !leg.flags.unfit && leg.epoch?.rung(own)? == Rung::Echo;
+        (fits && is_served).then_some(leg.id)
+    }
+
+    /// The extranonce that the original tells a miner.
+    fn relayed_own(&self) -> Own {
+        let short_id = self.state.short_id;
+        match self.terms.form {
+            Some(form) => Own::in_header(short_id, form.for_miner(self.quirks())),
+            None => Own::new(short_id, SIZES),
+        }
+    }
+
+    /// What a relay has to know.
+    pub(crate) fn to_hand_back(&self) -> Option<HandBack> {
+        let state = &self.state;
+        let id = self.relayable()?;
+        let leg = state.legs.iter().find(|leg| leg.id == id)?;
+        leg.relay().filter(|relay| relay.plain)?;
+        let first = state.workers.first()?;
+        let agent = match &state.agent {
+            Agent::Named(agent) => agent,
+            Agent::Odd => "",
+            Agent::Silent => ECHO_AGENT,
+        };
+        let request = |method: &str, name: &str, password: &[u8]| {
+            // The relay answers a login anew when it moves the miner. Nobody waits for that, so it
+            // shall bear no id of the miner's.
+            let mut text =
+                format!("{{\"id\":null,\"method\":\"{method}\",\"params\":[").into_bytes();
+            write_string(&mut text, name);
+            if is_json(password) {
+                text.push(b',');
+                text.extend_from_slice(password);
+            }
+            text.extend_from_slice(b"]}");
+            String::from_utf8(text).ok()
+        };
+        Some(HandBack {
+            leg: id,
+            short_id: state.short_id,
+            subscribe: request("mining.subscribe", agent, b"")?,
+            authorize: request("mining.authorize", first.name.as_str(), &first.password.0)?,
+            version_mask: state.masks.map_or(0, |masks| masks.told),
+        })
+    }
+}
+
+impl State {
+    /// Which leg has issued a job, under which extranonce, and what it calls it.
+    pub(crate) fn issuer<'a>(&self, job_id: &'a str) -> Option<(usize, Epoch, &'a str)> {
+        let tagged = split_tag(job_id).and_then(|(tag, job_id)| {
+            let mut legs = self.legs.iter().enumerate();
+            legs.find_map(|(at, leg)| Some((at, *leg.epoch(tag)?, job_id)))
+        });
+        tagged.or_else(|| {
+            // One that was left may have relayed once, too.
+            let relays = self.legs.iter().enumerate().filter(|(_, leg)| leg.relay().is_some());
+            let (at, leg) = relays.max_by_key(|(_, leg)| leg.relay().map(|relay| relay.plain))?;
+            Some((at, leg.epoch?, job_id))
+        })
+    }
+
+    /// The tags that new epochs may have.
+    pub(crate) fn tags(&self) -> std::ops::Range<u16> {
+        let is_relayed = self.legs.iter().any(|leg| leg.relay().is_some());
+        (if is_relayed { FIRST_LETTER } else { 0 })..TAGS
+    }
+}
+
+/// Whether a frame is a request, a notification or an answer, and not the rest of one.
+fn is_whole(frame: &[u8]) -> bool {
+    frame.trim_ascii_start().first() == Some(&b'{')
+        && scan(frame).is_ok_and(|message| {
+            let says = message.method.is_some() || message.result.is_some();
+            message.garbage.is_empty() && (says || message.error.is_some())
+        })
+}

@@ -1,0 +1,166 @@
+//! Who the miner is and how it logs in.
+
+use std::fmt;
+
+use jsonrpc::{Raw, elements, is_json, member, text};
+use serde::{Deserialize, Serialize};
+use switcher_plugin::{Action, Coin, Fault, FaultKind, Outbox, Side, SubAccount, WorkerName};
+
+use crate::names::{MAX_NAME, full_name, split};
+use crate::replies::{Refused, write_refused, write_result};
+use crate::session::EthSession;
+use crate::variant::Variant;
+
+/// Longest parameters behind the name that are taken.
+const MAX_REST: usize = 512;
+
+/// How far the miner's login is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Login {
+    None,
+    /// The miner waits for the answer to the request with this id.
+    Held(Raw),
+    Done,
+}
+
+/// What the miner has logged in with.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Worker {
+    pub(crate) name: WorkerName,
+    /// The parameters behind the name, JSON text with commas between: a password, or an e-mail.
+    pub(crate) rest: Raw,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the password: what is printed may be logged.
+        f.debug_struct("Worker").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Why a name is not taken, with the codes of the Go original.
+struct NameError(i32, &'static str);
+
+impl EthSession {
+    /// `eth_submitLogin`, `mining.authorize`.
+    pub(crate) fn log_in(
+        &mut self,
+        id: &[u8],
+        line: &[u8],
+        params: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let name = match read_name(line, params) {
+            Ok(name) => name,
+            Err(NameError(code, why)) => {
+                Self::disregard(out, Side::Downstream, FaultKind::BadParams);
+                return self.deny(id, code, why, out);
+            }
+        };
+        if self.state.variant != Some(Variant::EthProxy) && !self.state.subscribed {
+            return self.deny(id, 101, "Need Subscribed", out);
+        }
+        if self.state.login != Login::None {
+            return self.log_in_again(id, &name, out);
+        }
+        let (sub_account, worker) = (SubAccount::new(split(&name).0), WorkerName::new(&name));
+        self.state.login = Login::Held(Raw::of(id));
+        self.state.worker = Some(Worker { name: worker.clone(), rest: read_rest(params) });
+        out.push(Action::Identify { sub_account, worker });
+        Ok(())
+    }
+
+    /// A second login is a repetition, or somebody else, who needs a connection of his own.
+    fn log_in_again(&mut self, id: &[u8], name: &str, out: &mut Outbox) -> Result<(), Fault> {
+        let is_same = self.state.worker.as_ref().is_some_and(|first| first.name.as_str() == name);
+        if is_same && self.state.login == Login::Done {
+            let result = self.login_result();
+            return self.grant(id, &result, out);
+        }
+        Self::disregard(out, Side::Downstream, FaultKind::Unexpected);
+        self.deny(id, 24, "One worker for each connection", out)
+    }
+
+    /// What a miner gets that has logged in.
+    fn login_result(&self) -> Vec<u8> {
+        match self.state.variant {
+            // Comes back with each share; there is one worker, so it says nothing.
+            Some(Variant::Stratum2) => format!("\"{}\"", self.state.id6()).into_bytes(),
+            _ => b"true".to_vec(),
+        }
+    }
+
+    /// `Input::Assigned`.
+    pub(crate) fn assigned(&mut self, coin: &Coin, canonical_name: &str) {
+        let worker = self.state.worker.as_ref();
+        let own_spelling =
+            worker.is_some_and(|worker| split(worker.name.as_str()).0 == canonical_name);
+        self.state.canonical = (!own_spelling).then(|| canonical_name.into());
+        self.state.coin = Some(coin.clone());
+    }
+
+    /// Tells the miner that it is in, and everything that waits behind that.
+    pub(crate) fn admit(&mut self, out: &mut Outbox) {
+        let result = self.login_result();
+        let variant = self.state.variant;
+        self.answer_login(Login::Done, out, |arena, id| write_result(arena, variant, id, &result));
+    }
+
+    /// Tells the miner that it is not, and forgets who it is: it may try anew.
+    pub(crate) fn turn_away(&mut self, refused: &Refused, out: &mut Outbox) {
+        let (variant, server) = (self.state.variant, self.server_in(refused.code));
+        self.answer_login(Login::None, out, |arena, id| {
+            write_refused(arena, variant, id, b"null", refused, server);
+        });
+        self.no_work(out);
+        self.state.worker = None;
+        self.state.canonical = None;
+        self.state.coin = None;
+    }
+
+    fn answer_login(
+        &mut self,
+        next: Login,
+        out: &mut Outbox,
+        write: impl FnOnce(&mut Vec<u8>, &[u8]),
+    ) {
+        let Login::Held(id) = std::mem::replace(&mut self.state.login, next) else { return };
+        let held = std::mem::take(&mut self.state.held);
+        if id.is_empty() && held.is_empty() {
+            return;
+        }
+        out.send_with(Side::Downstream, |arena| {
+            if !id.is_empty() {
+                write(arena, &id.0);
+            }
+            arena.extend_from_slice(&held.0);
+        });
+    }
+}
+
+fn read_name(line: &[u8], params: &[u8]) -> Result<String, NameError> {
+    let Some(first) = elements(params).next() else {
+        return Err(NameError(103, "Too Few Params"));
+    };
+    let Some(login) = text(first) else {
+        return Err(NameError(104, "Worker Name Must be a String"));
+    };
+    let worker = member(line, "worker").and_then(text);
+    let name = full_name(&login, worker.as_deref());
+    if split(&name).0.is_empty() {
+        return Err(NameError(105, "Sub-account Name Cannot be Empty"));
+    }
+    if name.len() > MAX_NAME {
+        return Err(NameError(29, "Invalid username"));
+    }
+    Ok(name)
+}
+
+/// What stands behind the name, unless a pool could not read it.
+fn read_rest(params: &[u8]) -> Raw {
+    let rest: Vec<&[u8]> = elements(params).skip(1).collect();
+    let rest = rest.join(&b","[..]);
+    let is_fine = rest.len() <= MAX_REST && is_json(&[b"[", &*rest, b"]"].concat());
+    Raw::of(if is_fine { &rest } else { b"" })
+}

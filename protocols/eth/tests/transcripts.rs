@@ -1,0 +1,14 @@
+//! Golden conversations, and what holds for every dialect.
+
+use dialect_eth::DIALECT;
+use switcher_plugin::testing;
+
+#[test]
+fn conversations_go_as_written() {
+    testing::transcripts(&[&DIALECT], "tests/transcripts");
+}
+
+#[test]
+fn the_dialect_conforms() {
+    testing::conform(&[&DIALECT], &testing::scripts("tests/transcripts"));
+}
