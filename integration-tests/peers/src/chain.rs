@@ -116,8 +116,7 @@ impl Search {
                 Sha256::digest(first.finalize()).into()
             }
             Kind::Decred(header) => {
-                let place = decred::NONCE_AT..decred::NONCE_AT + 4;
-                header[place].copy_from_slice(&nonce.to_le_bytes());
+                decred::set_nonce(header, nonce);
                 decred::proof(header)
             }
         }

@@ -10,7 +10,7 @@ use crate::notify::{Choice, Notify};
 pub const HEADER: usize = 180;
 
 /// Where the nonce stands in it.
-pub const NONCE_AT: usize = 140;
+const NONCE_AT: usize = 140;
 
 /// Bytes of `coinb1` that stand in the header; time and nonce may follow in the line.
 const COINB1: usize = 100;
@@ -111,6 +111,11 @@ pub fn header(form: Form, notify: &Notify, choice: &Choice<'_>) -> [u8; HEADER] 
         *to = *from;
     }
     bytes
+}
+
+/// Puts another nonce into a header.
+pub fn set_nonce(header: &mut [u8; HEADER], nonce: u32) {
+    header[NONCE_AT..144].copy_from_slice(&nonce.to_le_bytes());
 }
 
 /// The proof of work of a header.

@@ -116,9 +116,12 @@ impl Form {
 
     /// Whether a miner of this form can mine with what a pool says, once it is told.
     pub(crate) fn can_use(self, theirs: &Theirs) -> bool {
+        let is_template = theirs.len() == TEMPLATE;
         match self {
-            Self::Normal => theirs.len() == TEMPLATE,
-            Self::Gominer => theirs.len() + usize::from(theirs.size2()) <= EXTRA_DATA,
+            Self::Normal => is_template,
+            Self::Gominer => {
+                !is_template && theirs.len() + usize::from(theirs.size2()) <= EXTRA_DATA
+            }
         }
     }
 
@@ -165,7 +168,7 @@ impl Form {
 /// Whether so many hex digits can be a part of `ExtraData`. Miners send 4, 7, 8 or 12 bytes,
 /// depending on their software; what a pool makes of them is its business.
 pub(crate) fn may_send(digits: usize) -> bool {
-    digits % 2 == 0 && (1..=EXTRA_DATA).contains(&(digits / 2))
+    digits.is_multiple_of(2) && (1..=EXTRA_DATA).contains(&(digits / 2))
 }
 
 /// The times of a job that is sent again, some seconds later.
@@ -267,6 +270,9 @@ mod tests {
             (Form::Gominer, "0000000d", 4, true),
             (Form::Gominer, "780010894b", 7, true),
             (Form::Gominer, "780010894b", 28, false),
+            // It would append to a template.
+            (Form::Gominer, "0000000000000000e3014335", 12, false),
+            (Form::Gominer, "000000000000000080000001", 8, false),
         ] {
             assert_eq!(form.can_use(&theirs(extranonce1, size2)), can, "{extranonce1}");
         }

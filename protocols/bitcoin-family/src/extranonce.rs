@@ -274,14 +274,12 @@ impl Theirs {
 
     /// Whether a miner that asks for it can be told this extranonce in place of `own`.
     fn may_be_told(&self, own: Own, quirks: Quirks) -> bool {
-        let (is_usual, is_same_size) = match own.form {
-            Some(form) => (form.can_use(self), form.can_use(self) && self.size2 == own.size2),
-            None => {
-                let least = TOLD_LEAST.max(quirks.extranonce2_least);
-                let is_only = quirks.extranonce2_size.is_none_or(|size| size == self.size2);
-                ((least..=8).contains(&self.size2) && is_only, self.size2 == own.size2)
-            }
-        };
+        let has_place = own.form.is_none_or(|form| form.can_use(self));
+        let is_same_size = has_place && self.size2 == own.size2;
+        let least = TOLD_LEAST.max(quirks.extranonce2_least);
+        let is_usual = (least..=8).contains(&self.size2)
+            && quirks.extranonce2_size.is_none_or(|size| size == self.size2);
+        let is_usual = has_place && (own.form.is_some() || is_usual);
         let can_change = match quirks.set_extranonce {
             SetExtranonce::Any => is_usual,
             SetExtranonce::Never => false,
