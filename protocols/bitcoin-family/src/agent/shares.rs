@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 /// Most shares that may wait on one leg. If 65,000 sub-miners find one every 10 s each, a pool has
-/// 300 ms to answer; and it is far less than half of the indices, so that none is ambiguous.
-const MAX_WAITING: usize = 2_048;
+/// 150 ms to answer; and it is far less than half of the indices, so that none is ambiguous.
+const MAX_WAITING: usize = 1_024;
 
 /// The shares sent up on one leg, from the oldest that is not answered.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -299,7 +299,7 @@ const FRAMES: &[&str] = &[
     "up1",
     "up1",
     "up1",
-    // Shares for job 169, which nobody was given: stale, four times.
+    // Shares for job 169, which nobody was given: stale.
     "share",
     "share",
     "share",
