@@ -147,6 +147,18 @@ impl EthSession {
             self.state.agent = items.next().and_then(shortened);
             self.state.protocol = items.next().and_then(shortened);
         }
+        let is_nicehash = self.state.variant == Some(Variant::NiceHash);
+        if is_nicehash && self.state.subscribing.is_some() {
+            return self.deny(id, 102, "Duplicate Subscribed", out);
+        }
+        if is_nicehash && is_first && self.recall(id, out) {
+            return Ok(());
+        }
+        self.answer_subscribe(id, out)
+    }
+
+    /// Answers a subscribe: with what the miner has been told, or with an extranonce of ours.
+    pub(crate) fn answer_subscribe(&mut self, id: &[u8], out: &mut Outbox) -> Result<(), Fault> {
         match self.state.variant {
             Some(Variant::NiceHash) => {
                 let own = self.own_extranonce();

@@ -188,7 +188,7 @@ impl EthSession {
     }
 
     /// The login of the miner.
-    fn send_login(&mut self, id: LegId, terms: &PoolTerms, out: &mut Outbox) {
+    pub(crate) fn send_login(&mut self, id: LegId, terms: &PoolTerms, out: &mut Outbox) {
         let state = &mut self.state;
         let Some(worker) = &state.worker else { return };
         let Some(leg) = state.legs.iter_mut().find(|leg| leg.id == id) else { return };
@@ -319,6 +319,10 @@ impl EthSession {
             leg.token = Raw::of(token.unwrap_or(b"\"\""));
         }
         self.ask_for_work(id, out);
+        if self.state.active == Some(id) && matches!(self.state.login, Login::Held(_)) {
+            self.admit(out);
+            return self.push_work(id, false, b"0", out);
+        }
         self.ready_if_complete(now, id, out);
     }
 
@@ -333,11 +337,17 @@ impl EthSession {
             }
             return;
         }
+        let has_more = leg.ways_left > 0;
         let why = format!("the pool refuses the user: {} {}", refused.code, refused.why);
-        if leg.ways_left > 0 && is_about_words(refused) {
+        if self.state.active == Some(id) {
+            // It has come back in place of another, whom the pool knows.
+            self.turn_away(refused, out);
+            return out.push(Action::Close { why: why.into() });
+        }
+        if has_more && is_about_words(refused) {
             return self.refuse_leg(id, Retry::NextForm, &why, out);
         }
-        if matches!(self.state.login, Login::Held(_)) {
+        if matches!(self.state.login, Login::Held(_) | Login::Expected) {
             self.turn_away(refused, out);
             self.refuse_leg(id, Retry::Login, &why, out);
         } else {
@@ -375,20 +385,24 @@ impl EthSession {
                 miner.label()
             ));
         }
-        match self.state.told.extranonce {
+        let told = self.state.told.extranonce;
+        if told.is_some_and(|told| told.starts_with(&theirs)) {
+            return Ok(Rung::Echo);
+        }
+        let most = if self.takes_two_bytes() { 2 } else { miner.most_extranonce() };
+        if theirs.len() > most {
+            return Err(format!(
+                "extranonce: the pool gives {theirs}, the miner takes {most} bytes"
+            ));
+        }
+        match told {
             None => Ok(Rung::Echo),
-            Some(told) if told.starts_with(&theirs) => Ok(Rung::Echo),
-            Some(told) if !self.may_be_told() => Err(format!(
+            Some(_) if self.may_be_told() => Ok(Rung::Announce),
+            Some(_) if self.may_come_back(leg) => Ok(Rung::Drop),
+            Some(told) => Err(format!(
                 "extranonce: the miner has {told}, the pool gives {theirs}, and the miner has not \
                  asked for mining.extranonce.subscribe"
             )),
-            Some(_) => {
-                let most = if self.takes_two_bytes() { 2 } else { miner.most_extranonce() };
-                if theirs.len() <= most {
-                    return Ok(Rung::Announce);
-                }
-                Err(format!("extranonce: the pool gives {theirs}, the miner takes {most} bytes"))
-            }
         }
     }
 
@@ -413,17 +427,25 @@ impl EthSession {
         if is_active || !flags.subscribed || !flags.authorized || flags.announced || flags.unfit {
             return;
         }
-        if !is_first && leg.job.is_none() {
+        let Ok(rung) = self.rung(leg) else { return };
+        // Nobody is sent away for a pool that has not shown that it has work.
+        let sends_back = rung == Rung::Drop;
+        if (!is_first || sends_back) && leg.job.is_none() {
             return;
         }
-        if !is_first && waits_until(leg).is_some_and(|time| now < time) {
+        if !is_first && !sends_back && waits_until(leg).is_some_and(|time| now < time) {
             return self.wake_when_needed(now, out);
         }
-        let Ok(rung) = self.rung(leg) else { return };
+        if self.state.subscribing.is_some() && !leg.next.extranonce.is_empty() {
+            self.state.told.extranonce = Some(leg.next.extranonce);
+        }
         self.learn(id, out);
         if let Some(leg) = self.leg(id) {
             leg.flags.announced = true;
+            leg.flags.sends_back = sends_back;
         }
+        // Nothing waits in front of it that could be too much.
+        let _ = self.answer_waiting(out);
         out.push(Action::LegReady(id, rung));
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct Flags {
     pub(crate) prefix_ignored: bool,
     /// The pool has sent something.
     pub(crate) spoken: bool,
+    /// The miner has to come back for it.
+    pub(crate) sends_back: bool,
 }
 
 /// What a pool sets besides jobs. Counts for the jobs behind it.

@@ -9,7 +9,8 @@
 //! * `session` – the state and the entry point; `downstream` – what a miner may ask; `login` – its
 //!   name; `replies` – answers in the miner's own form; `handshake` – from a new connection to a leg
 //!   that can serve; `upstream` – what a pool may say; `switching` – the cut, work, lost legs;
-//!   `submits` – shares and their answers; `agent` – `BTCAgent`, which is relayed
+//!   `submits` – shares and their answers; `returning` – miners that come
+//!   back to be served; `agent` – `BTCAgent`, which is relayed
 //! * `leg` – what is known about one pool connection; `work` – jobs in every variant; `extranonce`,
 //!   `target`, `seed` – the values in them; `variant` – who is who
 //! * `options`, `profile` – settings of listener and pool; `names` – names and templates
@@ -26,6 +27,7 @@ mod names;
 mod options;
 mod profile;
 mod replies;
+mod returning;
 mod seed;
 mod session;
 mod submits;

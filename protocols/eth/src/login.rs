@@ -19,6 +19,8 @@ const MAX_REST: usize = 512;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Login {
     None,
+    /// It is known who the miner is, which has not said so yet; see [`crate::returning`].
+    Expected,
     /// The miner waits for the answer to the request with this id.
     Held(Raw),
     Done,
@@ -61,14 +63,18 @@ impl EthSession {
         if self.state.variant != Some(Variant::EthProxy) && !self.state.subscribed {
             return self.deny(id, 101, "Need Subscribed", out);
         }
-        if self.state.login != Login::None {
-            return self.log_in_again(id, &name, out);
+        let worker = Worker { name: WorkerName::new(&name), rest: read_rest(params) };
+        match self.state.login {
+            Login::None => {
+                let sub_account = SubAccount::new(split(&name).0);
+                self.state.login = Login::Held(Raw::of(id));
+                out.push(Action::Identify { sub_account, worker: worker.name.clone() });
+                self.state.worker = Some(worker);
+                Ok(())
+            }
+            Login::Expected => self.expected(id, worker, out),
+            Login::Held(_) | Login::Done => self.log_in_again(id, &name, out),
         }
-        let (sub_account, worker) = (SubAccount::new(split(&name).0), WorkerName::new(&name));
-        self.state.login = Login::Held(Raw::of(id));
-        self.state.worker = Some(Worker { name: worker.clone(), rest: read_rest(params) });
-        out.push(Action::Identify { sub_account, worker });
-        Ok(())
     }
 
     /// A second login is a repetition, or somebody else, who needs a connection of his own.
@@ -114,6 +120,11 @@ impl EthSession {
             write_refused(arena, variant, id, b"null", refused, server);
         });
         self.no_work(out);
+        if let Some(id) = self.state.subscribing.take().filter(|id| !id.is_empty()) {
+            out.send_with(Side::Downstream, |arena| {
+                write_refused(arena, variant, &id.0, b"null", refused, server);
+            });
+        }
         self.state.worker = None;
         self.state.canonical = None;
         self.state.coin = None;

@@ -45,6 +45,8 @@ pub(crate) struct State {
     /// The protocol it has asked for.
     pub(crate) protocol: Option<Box<str>>,
     pub(crate) subscribed: bool,
+    /// The id of a subscribe that waits for what the miner's pool gives.
+    pub(crate) subscribing: Option<Raw>,
     /// The miner can be told another extranonce.
     pub(crate) extranonce_subscribed: bool,
     pub(crate) told: Told,
@@ -98,6 +100,7 @@ impl EthSession {
             agent: None,
             protocol: None,
             subscribed: false,
+            subscribing: None,
             extranonce_subscribed: false,
             told: Told::default(),
             login: Login::None,
@@ -211,6 +214,7 @@ impl DialectSession for EthSession {
             Input::LegUp { leg, profile, form, rungs } => {
                 self.leg_up(now, leg, profile, form, rungs, out);
             }
+            Input::Recalled(note) => return self.recalled(note, out),
             Input::Refused(refusal) => self.refused(refusal, out),
             Input::Wake => self.wake(now, out),
             _ => {}

@@ -4,7 +4,7 @@ use jsonrpc::{scan, write_notification};
 use switcher_plugin::{Action, Fault, LegId, Millis, Outbox, Refusal, Side};
 
 use crate::extranonce::Extranonce;
-use crate::leg::{Epoch, Goal, Job, Leg};
+use crate::leg::{Ask, Epoch, Goal, Job, Leg};
 use crate::login::Login;
 use crate::replies::Refused;
 use crate::seed::{Known, Seed};
@@ -37,13 +37,19 @@ impl EthSession {
             return Self::let_agent_go(out);
         }
         let Some(leg) = self.leg(leg_id) else { return };
+        if leg.flags.sends_back {
+            return self.send_back(out);
+        }
+        let is_in = !leg.awaits(Ask::Authorize);
         leg.flags.served = true;
         leg.flags.announced = false;
         let left = self.state.active.replace(leg_id).filter(|left| *left != leg_id);
         let is_later = std::mem::replace(&mut self.state.cut_once, true);
         self.state.moved |= is_later;
-        self.admit(out);
-        if !self.is_agent() {
+        if is_in && matches!(self.state.login, Login::Held(_)) {
+            self.admit(out);
+        }
+        if self.state.login == Login::Done && !self.is_agent() {
             self.push_work(leg_id, is_later, b"0", out);
         }
         if let Some(left) = left {

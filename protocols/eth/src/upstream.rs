@@ -4,7 +4,7 @@ use jsonrpc::{
     Line, Message, elements, is_json, is_null, members, number, string, unsigned, write_error,
     write_reply, write_string,
 };
-use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, ReconnectHint, Side};
+use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, ReconnectHint, Rung, Side};
 
 use crate::extranonce::Extranonce;
 use crate::handshake::{OWN_AGENT, host};
@@ -221,7 +221,10 @@ impl EthSession {
         }
         let Some(leg) = self.state.legs.iter().find(|leg| leg.id == leg_id) else { return };
         let why = match self.rung(leg) {
-            Ok(rung) if leg.rungs.has(rung) => None,
+            Ok(rung @ (Rung::Echo | Rung::Announce)) if leg.rungs.has(rung) => None,
+            Ok(rung @ Rung::Drop) if leg.rungs.has(rung) => Some(format!(
+                "extranonce: the pool gives {extranonce}, for which it has to come back"
+            )),
             Ok(rung) => Some(format!("the rung {} is not allowed", rung.label())),
             Err(why) => Some(why),
         };

@@ -5,7 +5,7 @@ use dialect_eth::DIALECT;
 use serde_json::{Value, json};
 use switcher_plugin::{
     Action, Coin, Cut, DialectSession, Fault, Input, LegId, ListenerView, Millis, Outbox, Profile,
-    Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
+    Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
 };
 
 /// The profile of a pool with these options.
@@ -118,7 +118,8 @@ impl World {
 
     pub(crate) fn leg_up(&mut self, leg: u32, options: &Value) -> Vec<String> {
         let profile = profile(options);
-        let (leg, rungs) = (LegId(leg), Rungs::ALL);
+        // What operators allow if they say nothing.
+        let (leg, rungs) = (LegId(leg), Rungs::ALL.without(Rung::Drop));
         self.input(Input::LegUp { leg, profile: &profile, form: 0, rungs })
     }
 
@@ -141,10 +142,13 @@ impl World {
         let outcome = self.session.handle(self.now, input, &mut self.out);
         let twin_outcome = twin.handle(self.now, input, &mut twin_out);
 
-        let asked = render(&self.out, outcome);
+        let mut asked = render(&self.out, outcome);
         assert_eq!(render(&twin_out, twin_outcome), asked, "the resumed session differs");
         self.twin = twin.save(1);
         assert_eq!(self.twin, self.session.save(1), "the resumed session is in another state");
+        if self.out.actions().iter().any(|action| matches!(action, Action::Recall { .. })) {
+            asked.extend(self.input(Input::Recalled(None)));
+        }
         asked
     }
 
