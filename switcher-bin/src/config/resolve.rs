@@ -180,13 +180,12 @@ fn coin(reader: &mut Reader, place: &Place, dialects: &Dialects) -> CoinSettings
 fn rungs(open: &mut Open<'_>) -> Rungs {
     let mut rungs = Rungs::NONE;
     for name in open.names("rungs").unwrap_or_default() {
-        match Rung::ALL.into_iter().find(|rung| rung.label() == name) {
-            Some(rung) => rungs = rungs.with(rung),
-            None => {
-                let labels = Rung::ALL.map(Rung::label).join(", ");
-                let problem = format!("there is no rung {}", quoted(&name));
-                open.wrong("rungs", problem, &format!("rungs are {labels}"));
-            }
+        if let Some(rung) = Rung::ALL.into_iter().find(|rung| rung.label() == name) {
+            rungs = rungs.with(rung);
+        } else {
+            let labels = Rung::ALL.map(Rung::label).join(", ");
+            let problem = format!("there is no rung {}", quoted(&name));
+            open.wrong("rungs", problem, &format!("rungs are {labels}"));
         }
     }
     rungs

@@ -105,6 +105,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[admin]\nport = 1", "admin.port: unknown key; known here: enabled, listen"),
     ("[limit]", "limit: unknown key; did you mean \"limits\"?"),
     (
+        "[[listeners]]\nlisten = \"127.0.0.1:3334\"\nrungs = [\"fold\", \"bend\"]",
+        "listeners[1].rungs: there is no rung \"bend\"; rungs are echo, fold, announce, \
+             reconnect, drop",
+    ),
+    (
         "[sources.etcd]\nservers = []",
         "sources.etcd: unknown key; known here: file, zookeeper, static",
     ),
