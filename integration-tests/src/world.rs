@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use switcher_core::settings::{
-    CoinSettings, ListenerSettings, Pacing, PoolSettings, USUAL_RUNGS,
-};
+use switcher_core::settings::{CoinSettings, ListenerSettings, Pacing, PoolSettings, USUAL_RUNGS};
 use switcher_core::{Control, Settings, Setup, State, Stop, run};
 use switcher_plugin::{
     Assignment, BoardWriter, Coin, CoinSource, Notice, SourceContext, SourceError, SourceState,

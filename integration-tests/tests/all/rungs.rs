@@ -186,7 +186,8 @@ async fn an_agent_that_crashes_on_it_never_sees_it_and_stays() {
     let big = Pool::start(lasting("big", 8)).await;
     let small = Pool::start(lasting("small", 3)).await;
     let switcher = border(&big, &small, |_| {}).await;
-    let miner = Miner::connect(switcher.address(), config_of_returning(Handshake::nerdqaxe())).await;
+    let miner =
+        Miner::connect(switcher.address(), config_of_returning(Handshake::nerdqaxe())).await;
     shares_at(&big, 5).await;
 
     switcher.assign("alice", "bch");
@@ -201,13 +202,15 @@ async fn an_agent_that_crashes_on_it_never_sees_it_and_stays() {
 }
 
 async fn patiently_metric(switcher: &Switcher, name: &str, value: f64) {
-    for _ in 0..600 {
-        if switcher.metric(name).await >= value {
-            return;
+    let mut seen = switcher.metric(name).await;
+    for _ in 0..1_000 {
+        if seen >= value {
+            break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+        seen = switcher.metric(name).await;
     }
-    panic!("{name} does not reach {value}");
+    assert!(seen >= value, "{name} does not reach {value}: {seen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -277,10 +277,7 @@ pub(crate) fn write_in_force(own: Own, told: Option<&Theirs>, out: &mut Vec<u8>)
 pub(crate) fn sizes_for(room: u8, quirks: Quirks) -> Option<Sizes> {
     let sizes = match room {
         4.. => choose_sizes(Some(room), quirks),
-        _ => Sizes {
-            size1: 1,
-            size2: quirks.extranonce2_size.unwrap_or(room.saturating_sub(1)),
-        },
+        _ => Sizes { size1: 1, size2: quirks.extranonce2_size.unwrap_or(room.saturating_sub(1)) },
     };
     let is_enough = sizes.size2 >= quirks.extranonce2_least.max(1);
     (is_enough && sizes.size1 + sizes.size2 <= room).then_some(sizes)

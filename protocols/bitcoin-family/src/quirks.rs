@@ -172,9 +172,8 @@ fn own_row(place: &str, row: &Value) -> Result<OwnRow, ProfileError> {
             size.filter(|size| (1..=8).contains(size))
                 .ok_or_else(|| wrong(&place, value, "a number from 1 to 8 is accepted"))
         };
-        let flag = || {
-            value.as_bool().ok_or_else(|| wrong(&place, value, "true and false are accepted"))
-        };
+        let flag =
+            || value.as_bool().ok_or_else(|| wrong(&place, value, "true and false are accepted"));
         match key.as_str() {
             "agent" => {}
             "extranonce2_size" => facts.extranonce2_size = Some(size()?),

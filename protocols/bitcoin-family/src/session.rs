@@ -177,8 +177,7 @@ impl BitcoinSession {
 
     /// The extranonce told to the miner, which is chosen when it is first needed.
     pub(crate) fn own(&mut self) -> Own {
-        let (terms, short_id, agent) =
-            (&self.terms, self.state.short_id, self.state.agent.name());
+        let (terms, short_id, agent) = (&self.terms, self.state.short_id, self.state.agent.name());
         *self.state.own.get_or_insert_with(|| {
             let quirks = Quirks::of(agent, &terms.quirks);
             let sizes = match (terms.configured, terms.echo_size) {

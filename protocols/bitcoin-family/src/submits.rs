@@ -62,8 +62,8 @@ impl BitcoinSession {
             };
         }
         let own = self.own();
-        let share = Share::read(params)
-            .filter(|share| share.extranonce2.iter().all(u8::is_ascii_hexdigit));
+        let share =
+            Share::read(params).filter(|share| share.extranonce2.iter().all(u8::is_ascii_hexdigit));
         let Some(share) = share else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return self.deny(id, 27, "Illegal params", out);

@@ -60,10 +60,7 @@ fn who_asked_for_it_is_told_the_pools_extranonce_in_the_cut_and_ours_on_the_way_
     assert!(new[0].starts_with("up2") && new[0].contains("\"k1\",\"aabbcc\""), "{new:?}");
 
     let back = world.cut_over(1);
-    assert_eq!(
-        back[0],
-        r#"down {"id":null,"method":"mining.set_extranonce","params":["80",3]}"#
-    );
+    assert_eq!(back[0], r#"down {"id":null,"method":"mining.set_extranonce","params":["80",3]}"#);
     assert!(back[2].contains("c1aabbccdd00010000"), "{back:?}");
 }
 
@@ -163,9 +160,8 @@ fn the_second_note_of_a_miner_is_taken_along_and_foreign_ids_find_nothing() {
     let mut world = World::new();
     world.notes.insert(format!("id:{id}"), "1+2".to_owned());
     world.notes.insert("at:192.168.1.10/x".to_owned(), "1+1".to_owned());
-    let answer = world.miner(&format!(
-        r#"{{"id":1,"method":"mining.subscribe","params":["x","{id}"]}}"#
-    ));
+    let answer =
+        world.miner(&format!(r#"{{"id":1,"method":"mining.subscribe","params":["x","{id}"]}}"#));
     assert!(answer[0].contains(r#""80",2]"#) && world.notes.is_empty(), "{answer:?}");
 
     let mut world = World::new();
@@ -180,7 +176,8 @@ fn an_agent_that_must_not_see_it_never_does() {
     let refused = small_pool(&mut world, 2, 3);
     assert!(refused.last().unwrap().contains("reconnect: not known to be obeyed"), "{refused:?}");
 
-    let configure = r#"{"id":12,"method":"mining.configure","params":[["subscribe-extranonce"],{}]}"#;
+    let configure =
+        r#"{"id":12,"method":"mining.configure","params":[["subscribe-extranonce"],{}]}"#;
     assert_eq!(
         world.miner(configure),
         [r#"down {"id":12,"result":{"subscribe-extranonce":false},"error":null}"#]
@@ -193,7 +190,8 @@ fn an_operator_knows_better() {
     let mut world = at_the_border("nerdqaxe/BM1368/v1.0.10", quirks, true);
     assert_eq!(small_pool(&mut world, 2, 3).last().unwrap(), "ready 2 announce");
 
-    let quirks = json!({"quirks": [{"agent": "bmminer", "set_extranonce": "never", "reconnect": false}]});
+    let quirks =
+        json!({"quirks": [{"agent": "bmminer", "set_extranonce": "never", "reconnect": false}]});
     let mut world = at_the_border("bmminer/2.0.0", quirks, true);
     assert!(small_pool(&mut world, 2, 3).last().unwrap().starts_with("refuse 2 Permanent"));
 }
