@@ -124,15 +124,12 @@ impl BitcoinSession {
         result.extend_from_slice(b"],[\"mining.notify\",");
         write_string(&mut result, &session_id);
         result.extend_from_slice(b"]],\"");
-        let size2 = match &self.state.told {
-            Some(told) => {
-                told.write_hex(&mut result);
-                usize::from(told.size2())
-            }
-            None => {
-                own.write_hex(&mut result);
-                own.size2()
-            }
+        let size2 = if let Some(told) = &self.state.told {
+            told.write_hex(&mut result);
+            usize::from(told.size2())
+        } else {
+            own.write_hex(&mut result);
+            own.size2()
         };
         result.extend_from_slice(format!("\",{size2}]").as_bytes());
         self.grant(id, &result, out)?;

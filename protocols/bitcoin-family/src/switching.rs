@@ -124,15 +124,12 @@ impl BitcoinSession {
         }
         let own = self.own();
         let mut params = b"[\"".to_vec();
-        let size2 = match &theirs {
-            Some(theirs) => {
-                theirs.write_hex(&mut params);
-                usize::from(theirs.size2())
-            }
-            None => {
-                own.write_hex(&mut params);
-                own.size2()
-            }
+        let size2 = if let Some(theirs) = &theirs {
+            theirs.write_hex(&mut params);
+            usize::from(theirs.size2())
+        } else {
+            own.write_hex(&mut params);
+            own.size2()
         };
         params.extend_from_slice(format!("\",{size2}]").as_bytes());
         out.send_with(Side::Downstream, |arena| {
