@@ -257,3 +257,22 @@ impl DialectSession for EthSession {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        // One session, one leg, its names and an agent: what a miner that mines takes besides the
+        // job line, which sessions share, and the last jobs of an ETHProxy miner.
+        let all = size_of::<EthSession>()
+            + size_of::<Leg>()
+            + 3 * "alice.rig-0001".len()
+            + 2 * size_of::<usize>()
+            + "\"x\"".len()
+            + "ethminer-0.19.0".len();
+
+        assert!(all <= 900, "{all} bytes");
+    }
+}
