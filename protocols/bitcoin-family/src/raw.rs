@@ -90,6 +90,27 @@ impl<'de> Visitor<'de> for Bytes {
     }
 }
 
+/// A profile, which is text.
+pub(crate) mod profile {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use switcher_plugin::Profile;
+
+    use super::Line;
+
+    pub(crate) fn serialize<S: Serializer>(
+        profile: &Profile,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        super::serialize(&profile.0, serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Profile, D::Error> {
+        Ok(Profile(Line::deserialize(deserializer)?.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
