@@ -12,10 +12,10 @@ use tracing::{info, warn};
 use crate::config::original;
 use crate::config::{Config, Inputs, Mistakes, document, load};
 use crate::go_flags::{self, GoFlags};
+use crate::inherited::Left;
 use crate::plugins::{self, BUILT_IN, Make};
 use crate::signals::Signals;
 use crate::upgrade::{self, Handed};
-use crate::inherited::Left;
 use crate::{Invocation, Outcome, host, inherited, logging};
 
 /// The variable that names the file if no flag does.

@@ -191,7 +191,8 @@ mod tests {
             json!({ "SessionID": "six" }),
         ]);
 
-        let taken: Vec<_> = left.sessions.iter().map(|s| (s.short_id, s.miner.as_raw_fd())).collect();
+        let taken: Vec<_> =
+            left.sessions.iter().map(|s| (s.short_id, s.miner.as_raw_fd())).collect();
         assert_eq!(taken, [(2, miner)]);
         assert_eq!((left.server_id, left.refused.len()), (7, 5), "{:#?}", left.refused);
         assert_eq!(c.read(&mut [0]).unwrap(), 0, "whoever is named twice is let go");

@@ -16,7 +16,7 @@ use super::system::{Kind, System, SystemError};
 use super::table::median;
 
 /// How long one upgrade may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Seconds within which all miners must have their first job, and all answers be there.
 const SECONDS: u64 = 120;
@@ -56,7 +56,15 @@ pub fn measure(plan: &Plan) -> Result<Found, SystemError> {
     let _ = writeln!(
         found.table,
         "{:>9}{:>10}{:>11}{:>11}{:>12}{:>12}{:>9}{:>8}{:>8}  median of the parts, ms",
-        "sessions", "upgrades", "pause p50", "pause max", "silence ms", "answer ms", "shares", "wrong", "dropped"
+        "sessions",
+        "upgrades",
+        "pause p50",
+        "pause max",
+        "silence ms",
+        "answer ms",
+        "shares",
+        "wrong",
+        "dropped"
     );
     for &sessions in &plan.sessions {
         row(plan, sessions, &mut found)?;

@@ -127,9 +127,7 @@ impl BitcoinSession {
         let active = self.state.active;
         let relayed = |leg: &&mut Leg| match side {
             Side::Downstream => leg.relay().is_some_and(|relay| relay.miner_torn),
-            Side::Upstream(id) => {
-                leg.id == id && leg.relay().is_some_and(|relay| relay.pool_torn)
-            }
+            Side::Upstream(id) => leg.id == id && leg.relay().is_some_and(|relay| relay.pool_torn),
         };
         let Some(leg) = self.state.legs.iter_mut().find(relayed) else { return false };
         let id = leg.id;
@@ -210,7 +208,8 @@ impl BitcoinSession {
         let request = |method: &str, name: &str, password: &[u8]| {
             // The relay answers a login anew when it moves the miner. Nobody waits for that, so it
             // shall bear no id of the miner's.
-            let mut text = format!("{{\"id\":null,\"method\":\"{method}\",\"params\":[").into_bytes();
+            let mut text =
+                format!("{{\"id\":null,\"method\":\"{method}\",\"params\":[").into_bytes();
             write_string(&mut text, name);
             if is_json(password) {
                 text.push(b',');

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use jsonrpc::{elements, scan, text};
 use serde_json::Value;
 use switcher_plugin::{
-    Adopted, Cut, DialectSession, Past, Profile, ProfileError, Recognition, ResumeError, Saved, Seat,
-    StratumDialect, UpstreamSettings,
+    Adopted, Cut, DialectSession, Past, Profile, ProfileError, Recognition, ResumeError, Saved,
+    Seat, StratumDialect, UpstreamSettings,
 };
 
 use crate::flavour::Flavour;

@@ -4,7 +4,7 @@
 //! its own form beside it in its folder, and sockets without close-on-exec.
 
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -60,8 +60,11 @@ pub(super) fn leave(
         let returned = hand_back(&setup(config, crate::plugins::BUILT_IN)?, state)?;
         file.write_all(&runtime(&returned, state)?)?;
         let socket = |at: usize| state.sockets.get(at);
-        let sockets: Vec<&OwnedFd> =
-            returned.iter().flat_map(|one| [socket(one.miner), socket(one.pool)]).flatten().collect();
+        let sockets: Vec<&OwnedFd> = returned
+            .iter()
+            .flat_map(|one| [socket(one.miner), socket(one.pool)])
+            .flatten()
+            .collect();
         info!(sessions = returned.len(), "handing back to {NAME}");
         log.flush(LOG_PATIENCE);
         let program = Program { arguments, ..program.clone() };
@@ -80,7 +83,7 @@ pub(super) fn leave(
 
 /// The file as the original reads it.
 fn runtime(returned: &[Returned], state: &State) -> anyhow::Result<Vec<u8>> {
-    let number = |at: usize| state.sockets.get(at).map_or(-1, |socket| socket.as_raw_fd());
+    let number = |at: usize| state.sockets.get(at).map_or(-1, AsRawFd::as_raw_fd);
     let mut sessions = Vec::with_capacity(returned.len());
     for one in returned {
         let session = &one.session;

@@ -45,9 +45,7 @@ pub(super) fn run(
     let try_once = || {
         let sample = sample(program, sampler)?;
         let tried = preflight::run(program, sample, limit, called_off);
-        let says_original = |error: &PreflightError| {
-            matches!(error, PreflightError::Failed { said, .. } if original::is_said_by_original(said))
-        };
+        let says_original = |error: &PreflightError| matches!(error, PreflightError::Failed { said, .. } if original::is_said_by_original(said));
         match tried {
             Err(error) if says_original(&error) => Ok(None),
             tried => Ok::<_, anyhow::Error>(Some(tried?)),
@@ -66,10 +64,9 @@ pub(super) fn run(
         None if may_be_original => {
             Fitness { version: original::NAME.to_owned(), ..Fitness::default() }
         }
-        None => bail!(
-            "{path} is {}, and the configuration in force is none of its own",
-            original::NAME
-        ),
+        None => {
+            bail!("{path} is {}, and the configuration in force is none of its own", original::NAME)
+        }
     };
     ensure!(
         fitness.unread == 0,

@@ -109,9 +109,8 @@ impl World {
     async fn try_to_go_back(&self) -> Output {
         place_original(&self.program);
         let pid = self.child.id().to_string();
-        let command = move || {
-            Command::new(BINARY).args(["rollback-to-go", "--pid", &pid]).output().unwrap()
-        };
+        let command =
+            move || Command::new(BINARY).args(["rollback-to-go", "--pid", &pid]).output().unwrap();
         tokio::task::spawn_blocking(command).await.unwrap()
     }
 

@@ -143,7 +143,8 @@ impl Switcher {
         let server = TcpStream::connect(url).await.unwrap();
         let mut pool = tokio::io::BufReader::with_capacity(128, server);
         if mask != 0 {
-            let options = json!([["version-rolling"], { "version-rolling.mask": format!("{mask:08x}") }]);
+            let options =
+                json!([["version-rolling"], { "version-rolling.mask": format!("{mask:08x}") }]);
             ask(pool.get_ref(), "configure", "mining.configure", options).await;
         }
         subscribe["params"] = json!([subscribe["params"][0], format!("{id:08x}"), 2_130_706_433]);
@@ -163,7 +164,8 @@ impl Switcher {
         let answer = json!({ "id": authorize["id"], "result": welcome["result"], "error": null });
         write(lines.get_ref(), &answer).await;
         if mask != 0 {
-            let push = json!({ "id": null, "method": "mining.set_version_mask", "params": [allowed] });
+            let push =
+                json!({ "id": null, "method": "mining.set_version_mask", "params": [allowed] });
             write(lines.get_ref(), &push).await;
         }
         for (from, to) in [(&lines, pool.get_ref()), (&pool, lines.get_ref())] {

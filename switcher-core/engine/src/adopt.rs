@@ -10,9 +10,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 
 use socket2::SockRef;
-use switcher_plugin::{
-    Coin, HandBack, LegId, Past, Seat, SessionId, SessionSeat, StratumDialect,
-};
+use switcher_plugin::{Coin, HandBack, LegId, Past, Seat, SessionId, SessionSeat, StratumDialect};
 
 use crate::clock;
 use crate::ids::Ids;
@@ -111,12 +109,13 @@ fn adopt_one(plan: &Plan, entropy: [u8; 16], session: Foreign) -> Result<FrozenS
     }
     let pool_id = pool_of(plan, &coin, pool_peer)
         .ok_or_else(|| format!("its coin {coin} is not configured"))?;
-    let (listener, dialect) = home(plan, pool_id, port)
-        .ok_or_else(|| "no listener speaks its dialect".to_owned())?;
+    let (listener, dialect) =
+        home(plan, pool_id, port).ok_or_else(|| "no listener speaks its dialect".to_owned())?;
     let now = clock::now();
     let id = SessionId(u64::from(short_id & INDEX));
     let view = listener.view();
-    let seat = SessionSeat { session: id, short_id, entropy, peer: Some(peer.ip()), listener: &view };
+    let seat =
+        SessionSeat { session: id, short_id, entropy, peer: Some(peer.ip()), listener: &view };
     let past = Past {
         now,
         leg: LEG,

@@ -5,8 +5,8 @@
 //! [`run`]: from a [`State`] to a [`State`].
 
 mod accept;
-mod adopt;
 mod admin;
+mod adopt;
 pub mod board;
 pub mod budget;
 pub mod clock;

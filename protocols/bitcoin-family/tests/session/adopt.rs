@@ -7,8 +7,7 @@ use crate::world::{World, job, job_below};
 
 /// The requests as the original's own file has them.
 const SUBSCRIBE: &str = r#"{"id":"subscribe","method":"mining.subscribe","params":["cgminer/4.11.1","01000080",3232235786]}"#;
-const AUTHORIZE: &str =
-    r#"{"id":2,"method":"mining.authorize","params":["alice.rig","x"]}"#;
+const AUTHORIZE: &str = r#"{"id":2,"method":"mining.authorize","params":["alice.rig","x"]}"#;
 
 const SHARE: &str = r#"{"id":7,"method":"mining.submit","params":["alice.rig","JOB","0000000000000001","5cb6dda8","00000000"]}"#;
 

@@ -7,7 +7,8 @@ use bitcoin_family::{BitcoinDialect, Flavour};
 use serde_json::{Value, json};
 use switcher_plugin::{
     Action, Coin, Cut, DialectSession, Fault, HandBack, Input, LegId, ListenerView, Millis, Outbox,
-    Past, PoolView, Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
+    Past, PoolView, Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side,
+    StratumDialect, UpstreamSettings,
 };
 
 const FLAVOUR: Flavour = Flavour { name: "btc", address_prefixes: &["bitcoincash:"] };

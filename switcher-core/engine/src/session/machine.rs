@@ -19,8 +19,8 @@ use switcher_plugin::{
 };
 
 pub use legs::{Leg, Role};
-pub use saved::{SavedLeg, SavedMachine};
 pub(crate) use saved::Foundling;
+pub use saved::{SavedLeg, SavedMachine};
 
 use crate::board::Standing;
 use crate::plan::{Plan, PoolId};
