@@ -16,7 +16,7 @@ use super::system::{Kind, System, SystemError};
 use super::table::median;
 
 /// How long one upgrade may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Seconds within which all miners must have their first job, and all answers be there.
 const SECONDS: u64 = 120;

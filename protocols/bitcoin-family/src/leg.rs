@@ -30,6 +30,7 @@ pub(crate) const TEXT_IDS: [(u32, &[u8]); 3] =
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Leg {
     pub(crate) id: LegId,
+    #[serde(with = "crate::raw::profile")]
     pub(crate) profile: Profile,
     pub(crate) flags: Flags,
     /// What it may use.

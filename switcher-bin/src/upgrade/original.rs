@@ -4,7 +4,7 @@
 //! its own form beside it in its folder, and sockets without close-on-exec.
 
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -83,7 +83,7 @@ pub(super) fn leave(
 
 /// The file as the original reads it.
 fn runtime(returned: &[Returned], state: &State) -> anyhow::Result<Vec<u8>> {
-    let number = |at: usize| state.sockets.get(at).map_or(-1, |socket| socket.as_raw_fd());
+    let number = |at: usize| state.sockets.get(at).map_or(-1, AsRawFd::as_raw_fd);
     let mut sessions = Vec::with_capacity(returned.len());
     for one in returned {
         let session = &one.session;

@@ -14,7 +14,7 @@ use switcher_upgrade::program::{Identity, Program};
 use super::original;
 
 /// How long shards may take to give their part of the sample.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a shard does not answer, as far as it is known.
 pub(super) fn stuck() -> String {

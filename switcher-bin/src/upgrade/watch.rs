@@ -88,7 +88,7 @@ impl Watch {
                 self.stop.send_replace(Some(Stop::Drain));
             }
             Some(Stop::Freeze | Stop::HandBack) => {
-                self.inner.told_to_end.store(true, Ordering::Relaxed)
+                self.inner.told_to_end.store(true, Ordering::Relaxed);
             }
             // Said twice: whoever says it does not want to wait for the drain.
             Some(Stop::Drain) => std::process::exit(Outcome::Failed.code().into()),

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::large_futures,
+    clippy::panic,
     reason = "a test's helpers may fail the test, and its futures stand on no stack for long"
 )]
 

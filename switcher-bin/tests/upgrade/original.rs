@@ -162,7 +162,6 @@ fn unanswered(miners: &[Miner]) -> u64 {
     miners.iter().map(|miner| miner.report().unanswered).sum()
 }
 
-#[expect(clippy::print_stderr, reason = "figures for who reads the test's output")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn original_is_replaced_and_comes_back_and_its_miners_mine_on() {
     let btc = Pool::start(sserver("btc")).await;
@@ -185,13 +184,17 @@ async fn original_is_replaced_and_comes_back_and_its_miners_mine_on() {
     world.take_over().await;
     mine_on(&miners).await;
     assert!(btc.report().connections <= 22, "the legs are the same; two were probes");
-    miners.iter().for_each(|miner| goes_on(miner, 0));
+    for miner in &miners {
+        goes_on(miner, 0);
+    }
     let lost_by_original = unanswered(&miners);
 
     // Now they can be moved without losing anything.
     world.writer.set(&format!("{COINS}/alice"), "bcc").await;
     shares_at(&bcc, 100).await;
-    miners.iter().for_each(|miner| goes_on(miner, 0));
+    for miner in &miners {
+        goes_on(miner, 0);
+    }
     miners.push(world.miner("alice.new").await);
     mine_on(&miners).await;
     let ids: BTreeSet<_> = miners.iter().map(|miner| miner.report().extranonce1).collect();
@@ -202,7 +205,9 @@ async fn original_is_replaced_and_comes_back_and_its_miners_mine_on() {
     mine_on(&miners).await;
 
     assert_eq!(bcc.report().connections, connections, "the legs are the same");
-    miners.iter().for_each(|miner| goes_on(miner, 0));
+    for miner in &miners {
+        goes_on(miner, 0);
+    }
     for pool in [&btc, &bcc] {
         assert_eq!(pool.report().violations, [] as [String; 0]);
     }

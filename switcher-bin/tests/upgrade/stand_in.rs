@@ -32,12 +32,12 @@ pub(crate) fn install(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let test = std::env::current_exe().unwrap();
     let test = test.display();
-    let text = format!(
+    let script = format!(
         "#!/bin/sh\ncase \"$*\" in *preflight*) printf '%s' '{USAGE}' >&2; exit 2;; esac\n\
          {ARGUMENTS}=\"$0 $*\" exec {test} stand_in::stand_in --exact --ignored --nocapture\n"
     );
     let new = path.with_extension("new");
-    std::fs::write(&new, text).unwrap();
+    std::fs::write(&new, script).unwrap();
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::rename(&new, path).unwrap();
 }

@@ -27,8 +27,8 @@ async fn version(switcher: &Switcher) -> u64 {
         if document["upgrades"]["generation"].as_u64()? + 1 != generation {
             return None;
         }
-        let stage = &document["sessions"][0]["stage"]["speaking"];
-        stage["machine"]["dialect"]["version"].as_u64()
+        let session = &document["sessions"][0]["stage"]["speaking"];
+        session["machine"]["dialect"]["version"].as_u64()
     })
     .await
 }

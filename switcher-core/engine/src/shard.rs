@@ -33,6 +33,9 @@ use crate::session::pipe::Stock;
 use crate::session::{Ended, Session, Turn};
 use crate::shard::timers::Timers;
 
+/// Sessions sampled before others get their turn.
+const SAMPLED_AT_ONCE: usize = 32;
+
 /// What a shard is told to do.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -188,7 +191,7 @@ impl Shard {
                     return;
                 }
                 Command::Sample(answer) => {
-                    let _ = answer.send(self.sample());
+                    tokio::task::spawn_local(Rc::clone(&self).sample(answer));
                 }
                 Command::Settle(answer) => {
                     let _ = answer.send(());
@@ -365,13 +368,20 @@ impl Shard {
         frozen
     }
 
-    fn sample(&self) -> Vec<FrozenData> {
-        let sessions = self.sessions.borrow();
+    /// Takes its time: miners are served meanwhile.
+    async fn sample(self: Rc<Self>, answer: oneshot::Sender<Vec<FrozenData>>) {
+        let cells: Vec<_> =
+            self.sessions.borrow().iter().map(|(_, cell)| Rc::clone(cell)).collect();
         let sample = |cell: &Rc<Place>| {
             // One that cannot be sampled at this moment is between two states of a leg.
             cell.session.borrow().as_ref()?.sample(&self.plan).ok()
         };
-        sessions.iter().filter_map(|(_, cell)| sample(cell)).collect()
+        let mut sampled = Vec::with_capacity(cells.len());
+        for part in cells.chunks(SAMPLED_AT_ONCE) {
+            sampled.extend(part.iter().filter_map(sample));
+            tokio::task::yield_now().await;
+        }
+        let _ = answer.send(sampled);
     }
 
     fn views(&self, after: u64, limit: usize) -> Vec<SessionView> {
