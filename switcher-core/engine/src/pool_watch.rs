@@ -110,7 +110,7 @@ pub(crate) async fn probe_unknown(plan: Arc<Plan>, ids: Arc<Ids>, enabled: bool)
         loop {
             tokio::time::sleep(PROBE_AGAIN).await;
             for pool in unknown(&plan) {
-                probe(Arc::clone(&plan), Arc::clone(&ids), pool).await;
+                Box::pin(probe(Arc::clone(&plan), Arc::clone(&ids), pool)).await;
             }
         }
     });
