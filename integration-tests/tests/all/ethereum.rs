@@ -19,7 +19,7 @@ fn busy(mut config: EthPoolConfig) -> EthPoolConfig {
 }
 
 async fn patiently(what: &str, condition: impl FnMut() -> bool) {
-    eventually_within(what, Duration::from_mins(1), condition).await;
+    eventually_within(what, Duration::from_mins(2), condition).await;
 }
 
 /// A miner of alice's.

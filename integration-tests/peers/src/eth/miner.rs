@@ -3,6 +3,7 @@
 mod session;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,8 @@ pub struct EthMinerReport {
     pub submitted: u64,
     /// Shares taken.
     pub accepted: u64,
+    /// … by the tag of the pool whose job each was for.
+    pub accepted_by_tag: BTreeMap<u8, u64>,
     /// Shares that wait for their answer.
     pub unanswered: u64,
     /// Shares refused, in detail.

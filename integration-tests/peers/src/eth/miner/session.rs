@@ -19,7 +19,8 @@ pub(super) enum Pending {
     Hello,
     Login,
     Other,
-    Share,
+    /// For a job with this tag.
+    Share(u8),
     Subscribe,
 }
 
@@ -69,7 +70,7 @@ impl Session {
 
     /// Notes a request that goes out.
     pub(super) fn expect(&mut self, id: u64, pending: Pending) {
-        if pending == Pending::Share {
+        if matches!(pending, Pending::Share(_)) {
             self.report.submitted += 1;
             self.report.unanswered += 1;
         }
@@ -78,7 +79,7 @@ impl Session {
 
     /// Whether every request so far but shares has its answer.
     pub(super) fn is_in_step(&self) -> bool {
-        self.pending.values().flatten().all(|pending| *pending == Pending::Share)
+        self.pending.values().flatten().all(|pending| matches!(pending, Pending::Share(_)))
     }
 
     /// Whether shares may be sent.
@@ -235,10 +236,10 @@ impl Session {
         let is_yes = match (self.variant, pending) {
             // EIP-1571 acknowledges with nothing but the id.
             (Variant::Es2, _) => error.is_none() && *result != json!(false),
-            (_, Pending::Share | Pending::Login) => error.is_none() && *result == json!(true),
+            (_, Pending::Share(_) | Pending::Login) => error.is_none() && *result == json!(true),
             _ => error.is_none(),
         };
-        if pending != Pending::Share && !is_yes {
+        if !matches!(pending, Pending::Share(_)) && !is_yes {
             self.report.refusal = Some(line.to_owned());
         }
         match pending {
@@ -251,10 +252,11 @@ impl Session {
                 result.as_str().unwrap_or_default().clone_into(&mut self.token);
                 Ok(())
             }
-            Pending::Share => {
+            Pending::Share(tag) => {
                 self.report.unanswered -= 1;
                 if is_yes {
                     self.report.accepted += 1;
+                    *self.report.accepted_by_tag.entry(tag).or_default() += 1;
                 } else {
                     let code = error.and_then(|error| error.get(0).or_else(|| error.get("code")));
                     let code = code.and_then(Value::as_i64).unwrap_or(0);

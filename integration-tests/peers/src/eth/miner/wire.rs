@@ -225,7 +225,7 @@ impl Worker {
             self.next_id += 1;
             self.next_id - 1
         });
-        self.send(write, id, Pending::Share, method, &params).await
+        self.send(write, id, Pending::Share(work.header[1]), method, &params).await
     }
 
     /// A nonce that is a share, and its mix digest; `None` if this turn finds none.
