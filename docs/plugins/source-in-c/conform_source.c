@@ -14,7 +14,10 @@
  *   an upgrade the process becomes another program.
  * - Survives a configuration that makes no sense.
  *
- *     cc -std=c99 -pthread -o conform_source conform_source.c -ldl
+ *     cc -std=c99 -pthread -I switcher-core/abi/include -o conform_source conform_source.c -ldl
+ *
+ * An answer may take PATIENCE_S seconds (-DPATIENCE_S=30 if yours asks somebody far away). Under a
+ * checker of memory set SLOW=1 in the environment: then stopping may take ten times as long.
  */
 #define _GNU_SOURCE
 
