@@ -8,7 +8,7 @@
  * has the same to say of each after it was stopped and started with what it has saved.
  *
  * - Starts; says how it is; stops within 300 ms; starts again from what it has saved.
- * - Answers every acquired name, known or not, also many at once.
+ * - Answers every acquired name, known or not, and hundreds of strangers.
  * - What it posts makes sense, and nothing comes once `stop` has returned.
  * - Leaves no thread and no descriptor behind, and none of its descriptors lives through an exec: in
  *   an upgrade the process becomes another program.
