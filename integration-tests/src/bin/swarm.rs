@@ -44,6 +44,9 @@ struct Plan {
     /// The switcher's program, started with a configuration made for the test.
     #[arg(long)]
     switcher: Option<PathBuf>,
+    /// A library that brings the dialect btc: the switcher is measured with it as well, as `plugged`.
+    #[arg(long, requires = "switcher")]
+    plugin: Option<PathBuf>,
     /// A proxy that runs already: where miners connect.
     #[arg(long, requires_all = ["target_pid", "target_pool"], conflicts_with = "switcher")]
     target: Option<SocketAddr>,
@@ -85,6 +88,11 @@ struct Plan {
 impl Plan {
     fn kinds(&self) -> Vec<Kind> {
         let mut kinds: Vec<Kind> = self.switcher.iter().cloned().map(Kind::Switcher).collect();
+        if let (Some(program), Some(plugin)) = (&self.switcher, &self.plugin) {
+            // The program has a folder of its own.
+            let plugin = std::path::absolute(plugin).unwrap_or_else(|_| plugin.clone());
+            kinds.push(Kind::Plugged { program: program.clone(), plugin });
+        }
         if let (Some(address), Some(process)) = (self.target, self.target_pid) {
             let (pools, coin_file) = (self.target_pool.clone(), self.coin_file.clone());
             kinds.push(Kind::Running { address, process, pools, coin_file });

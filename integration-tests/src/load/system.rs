@@ -3,6 +3,7 @@
 //!
 //! Starts only what it needs, on loopback, and ends only what it started.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -48,6 +49,13 @@ pub enum Kind {
         /// Its coin file, if it can switch.
         coin_file: Option<PathBuf>,
     },
+    /// The switcher with its first dialect on the other side of the C border.
+    Plugged {
+        /// The program.
+        program: PathBuf,
+        /// The library that brings the dialect.
+        plugin: PathBuf,
+    },
     /// The switcher, started from this program.
     Switcher(PathBuf),
 }
@@ -61,6 +69,7 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::Relay => "relay",
             Self::Running { .. } => "target",
+            Self::Plugged { .. } => "plugged",
             Self::Switcher(_) => "switcher",
         }
     }
@@ -79,7 +88,12 @@ impl Kind {
                 let absent = !Path::new(NGINX_STREAM).exists();
                 absent.then(|| "nginx has no stream module (libnginx-mod-stream)".to_owned())
             }),
-            Self::Switcher(path) if !path.exists() => Some(format!("no {}", path.display())),
+            Self::Plugged { plugin, .. } if !plugin.exists() => {
+                Some(format!("no {}", plugin.display()))
+            }
+            Self::Switcher(path) | Self::Plugged { program: path, .. } if !path.exists() => {
+                Some(format!("no {}", path.display()))
+            }
             _ => None,
         }
     }
@@ -87,7 +101,7 @@ impl Kind {
     fn coins(&self) -> usize {
         match self {
             Self::Running { pools, .. } => pools.len(),
-            Self::Switcher(_) => 2,
+            Self::Switcher(_) | Self::Plugged { .. } => 2,
             _ => 1,
         }
     }
@@ -186,10 +200,15 @@ impl System {
                 command.args(["role", "relay", &listen.to_string(), &pool.to_string()]);
                 launch(listen, command)?
             }
-            Kind::Switcher(path) => {
+            Kind::Switcher(path) | Kind::Plugged { program: path, .. } => {
                 let file = folder.join("coins.toml");
                 write(&file, &coins(COINS[0]))?;
-                let command = switcher(path, listen, &addresses, &file, folder)?;
+                let mut config = switcher_config(listen, &addresses, &file);
+                if let Kind::Plugged { plugin, .. } = &kind {
+                    config.push_str("[[plugins.load]]\noverride = true\n");
+                    let _ = writeln!(config, "path = {:?}", plugin.display().to_string());
+                }
+                let command = switcher(path, &config, folder)?;
                 coin_file = Some(file);
                 launch(listen, command)?
             }
@@ -253,15 +272,9 @@ fn switcher_config(listen: SocketAddr, pools: &[SocketAddr], coin_file: &Path) -
     text
 }
 
-fn switcher(
-    program: &Path,
-    listen: SocketAddr,
-    pools: &[SocketAddr],
-    coin_file: &Path,
-    folder: &Path,
-) -> Result<Command, SystemError> {
+fn switcher(program: &Path, config: &str, folder: &Path) -> Result<Command, SystemError> {
     let path = folder.join("switcher.toml");
-    write(&path, &switcher_config(listen, pools, coin_file))?;
+    write(&path, config)?;
     let mut command = Command::new(program);
     command.arg("--config").arg(path);
     Ok(command)

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use stratum_peers::{Pool, eventually};
@@ -54,10 +54,10 @@ async fn start(library: &Library, pool: &Pool) -> (Switcher, SocketAddr, TcpList
     let nothing = TcpListener::bind("127.0.0.1:0").unwrap();
     let odd = address_of_its_own();
     let more = format!(
-        "[[plugins.load]]\npath = {:?}\n[[listeners]]\nname = \"odd\"\nlisten = \"{odd}\"\n\
+        "[[plugins.load]]\npath = \"{}\"\n[[listeners]]\nname = \"odd\"\nlisten = \"{odd}\"\n\
          dialects = [\"naughty\"]\n[[coins.odd.pools]]\nurl = \"{}\"\n[coins.odd]\n\
          dialect = \"naughty\"\n",
-        library.path(),
+        library.path().display(),
         nothing.local_addr().unwrap(),
     );
     let switcher = Start::one(pool).coins("[accounts]\nalice = \"btc\"\nbob = \"odd\"\n");
@@ -68,9 +68,10 @@ async fn start(library: &Library, pool: &Pool) -> (Switcher, SocketAddr, TcpList
 /// The log sums up all listeners but the first, so the second has an address that is known, and no
 /// other test's.
 fn address_of_its_own() -> SocketAddr {
-    static NEXT: AtomicU8 = AtomicU8::new(40);
-    let [high, low] = (std::process::id() as u16).to_be_bytes();
-    SocketAddr::from(([127, NEXT.fetch_add(1, Ordering::Relaxed), high, low], 3333))
+    static NEXT: AtomicU16 = AtomicU16::new(3333);
+    let [_, bytes @ ..] = std::process::id().to_be_bytes();
+    let [high, middle, low] = bytes;
+    SocketAddr::from(([127, high, middle, low], NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 fn health(switcher: &Switcher) -> serde_json::Value {
@@ -198,6 +199,6 @@ async fn plugins_lists_what_a_configuration_loads() {
     let words: Vec<_> = line.split_whitespace().collect();
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(words[1..6], ["dialect", version, "1.0", "1-1", "ok"], "{line}");
-    assert!(line.ends_with(".so"), "{line}");
+    assert!(line.ends_with("libswitcher_naughty.so"), "{line}");
     assert!(text.lines().any(|line| line.starts_with("flighty ") && line.contains("source")));
 }

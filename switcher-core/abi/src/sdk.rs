@@ -35,7 +35,7 @@ pub use log::bridge;
 /// A dialect to be exported.
 #[derive(Debug)]
 pub struct Dialect {
-    dialect: Box<dyn StratumDialect>,
+    inner: Box<dyn StratumDialect>,
     algorithm: &'static str,
     about: &'static str,
 }
@@ -43,7 +43,7 @@ pub struct Dialect {
 impl Dialect {
     /// A dialect, and the hash algorithm of its coins unless the configuration says otherwise.
     pub fn new(dialect: impl StratumDialect, algorithm: &'static str) -> Self {
-        Self { dialect: Box::new(dialect), algorithm, about: "" }
+        Self { inner: Box::new(dialect), algorithm, about: "" }
     }
 
     /// What it is, in a few words.

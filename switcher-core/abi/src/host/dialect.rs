@@ -307,10 +307,11 @@ impl StratumDialect for ForeignDialect {
             return Box::new(NoSession);
         }
         let (mut session, mut error) = (std::ptr::null_mut(), SwError::empty());
-        // SAFETY: the table is the plug-in's own; everything else is lent for the call.
         let code = self.seated(seat, |seat| {
-            health
-                .call(|| unsafe { (functions.open)(*this, seat, &raw mut session, &raw mut error) })
+            // SAFETY: the table is the plug-in's own; everything else is lent for the call.
+            let open =
+                || unsafe { (functions.open)(*this, seat, &raw mut session, &raw mut error) };
+            health.call(open)
         });
         if code != SW_OK || session.is_null() {
             self.failed(&format!("could not open a session: {}", failure(code, &error)));
@@ -335,11 +336,12 @@ impl StratumDialect for ForeignDialect {
         let Table { this, functions, health, .. } = &*self.0;
         let state = SwStr::of(saved.state.as_bytes());
         let version = u32::from(saved.version);
-        // SAFETY: the table is the plug-in's own; everything else is lent for the call.
         let code = self.seated(seat, |seat| {
-            health.call(|| unsafe {
+            // SAFETY: the table is the plug-in's own; everything else is lent for the call.
+            let resume = || unsafe {
                 (functions.resume)(*this, seat, version, state, &raw mut session, &raw mut error)
-            })
+            };
+            health.call(resume)
         });
         if code != SW_OK || session.is_null() {
             let problem = failure(code, &error);

@@ -131,7 +131,7 @@ fn look_at(path: &Path, sha256: Option<&str>) -> Result<(), LoadError> {
         return Err(LoadError::Unsafe("it is no file".to_owned()));
     }
     trust("it", &metadata, OTHERS_WRITE)?;
-    let folder = path.parent().map(Path::to_owned).unwrap_or_else(|| PathBuf::from("/"));
+    let folder = path.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
     let metadata = folder.metadata()?;
     // A file in a folder that others can write to can be replaced, unless the folder is sticky.
     let bits = if metadata.mode() & STICKY == 0 { OTHERS_WRITE } else { 0 };
@@ -146,7 +146,7 @@ fn look_at(path: &Path, sha256: Option<&str>) -> Result<(), LoadError> {
         }
         hasher.update(block.get(..len).unwrap_or_default());
     }
-    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hex::encode(hasher.finalize());
     if found.eq_ignore_ascii_case(wanted) { Ok(()) } else { Err(LoadError::OtherFile(found)) }
 }
 

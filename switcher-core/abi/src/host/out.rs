@@ -97,17 +97,13 @@ pub(super) unsafe extern "C" fn push(out: *mut SwOut, action: *const SwAction) -
         out.wrong(|| "wants to forward, and no frame is being handled".to_owned());
         return SW_FAILED;
     }
-    match action_of(&raw, text, more) {
-        Some(action) => {
-            out.outbox.push(action);
-            SW_OK
-        }
-        None => {
-            let (kind, code) = (raw.kind, raw.code);
-            out.wrong(|| format!("wants an action of kind {kind} and code {code}, not known here"));
-            SW_UNSUPPORTED
-        }
-    }
+    let Some(action) = action_of(&raw, text, more) else {
+        let (kind, code) = (raw.kind, raw.code);
+        out.wrong(|| format!("wants an action of kind {kind} and code {code}, not known here"));
+        return SW_UNSUPPORTED;
+    };
+    out.outbox.push(action);
+    SW_OK
 }
 
 fn action_of(raw: &SwAction, text: &str, more: &str) -> Option<Action> {

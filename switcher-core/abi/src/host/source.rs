@@ -155,7 +155,7 @@ impl CoinSource for ForeignSource {
     async fn run(self: Box<Self>, context: SourceContext) -> Result<SourceState, SourceError> {
         let Self { table, config } = *self;
         let SourceContext { board, mut wanted, mut stop, saved } = context;
-        let (give_up, mut gave_up) = mpsc::unbounded_channel();
+        let (give_up, mut reasons) = mpsc::unbounded_channel();
         let sink = Sink::leak(&table, board.clone(), give_up);
         let _close = Close(sink);
         let (orders, queue) = queue::channel();
@@ -177,7 +177,7 @@ impl CoinSource for ForeignSource {
             tokio::select! {
                 // A stop whose sender is gone is a stop as well.
                 _ = stop.wait_for(|&stop| stop) => break,
-                Some(why) = gave_up.recv() => {
+                Some(why) = reasons.recv() => {
                     reason = Some(why);
                     break;
                 }

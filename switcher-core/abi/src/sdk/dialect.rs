@@ -30,7 +30,7 @@ struct Exported {
 
 /// Lays a dialect out for ever.
 pub(super) fn table(host: &'static SwHost, export: Dialect) -> *const SwDialect {
-    let Dialect { dialect, algorithm, about } = export;
+    let Dialect { inner: dialect, algorithm, about } = export;
     let exported: &'static Exported =
         Box::leak(Box::new(Exported { dialect, host, views: Mutex::default() }));
     let dialect = &exported.dialect;

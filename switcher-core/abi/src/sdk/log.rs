@@ -25,7 +25,7 @@ pub unsafe fn bridge(host: *const SwHost) {
     let _ = tracing::subscriber::set_global_default(bridge);
     let host = Shared(host);
     std::panic::set_hook(Box::new(move |panic| {
-        host.log(SW_LOG_ERROR, "panic", &panic.to_string().replace('\n', " "))
+        host.log(SW_LOG_ERROR, "panic", &panic.to_string().replace('\n', " "));
     }));
 }
 
