@@ -8,13 +8,16 @@
  * has the same to say of each after it was stopped and started with what it has saved.
  *
  * - Starts; says how it is; stops within 300 ms; starts again from what it has saved.
- * - Answers every acquired name, known or not, also many at once.
+ * - Answers every acquired name, known or not, and hundreds of strangers.
  * - What it posts makes sense, and nothing comes once `stop` has returned.
  * - Leaves no thread and no descriptor behind, and none of its descriptors lives through an exec: in
  *   an upgrade the process becomes another program.
  * - Survives a configuration that makes no sense.
  *
- *     cc -std=c99 -pthread -o conform_source conform_source.c -ldl
+ *     cc -std=c99 -pthread -I switcher-core/abi/include -o conform_source conform_source.c -ldl
+ *
+ * An answer may take PATIENCE_S seconds (-DPATIENCE_S=30 if yours asks somebody far away). Under a
+ * checker of memory set SLOW=1 in the environment: then stopping may take ten times as long.
  */
 #define _GNU_SOURCE
 

@@ -28,10 +28,14 @@ pub(crate) fn run(command: &mut Command) -> String {
     text
 }
 
+/// How cargo is to behave in all tests: without the network, and without what only debuggers need.
+pub(crate) const CARGO_ENV: [(&str, &str); 3] =
+    [("CARGO_NET_OFFLINE", "true"), ("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")];
+
 /// Cargo in the folder of a crate.
 pub(crate) fn cargo(folder: &Path) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(folder).env("CARGO_TARGET_DIR", target()).env("CARGO_NET_OFFLINE", "true");
+    cargo.current_dir(folder).env("CARGO_TARGET_DIR", target()).envs(CARGO_ENV);
     cargo
 }
 

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::build::{BINARY, root, run, target};
+use crate::build::{BINARY, CARGO_ENV, root, run, target};
 
 /// What a reader of a tutorial has: the sources beside the folder of the work, and the program.
 struct Reader {
@@ -152,7 +152,7 @@ impl Reader {
             .args(["-c", &script])
             .current_dir(&self.place)
             .env("PATH", format!("{program}:{path}"))
-            .env("CARGO_NET_OFFLINE", "true")
+            .envs(CARGO_ENV)
             .env_remove("CARGO_TARGET_DIR")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,5 +1,6 @@
 //! What a miner may ask.
 
+use serde_json::value::RawValue;
 use switcher_plugin::{Action, FaultKind, Outbox, Side, SubAccount, Verdict, WorkerName};
 
 use crate::profile::split;
@@ -18,7 +19,7 @@ const NONCE_DIGITS: usize = 16;
 impl Session {
     /// One line from the miner.
     pub(crate) fn miner_said(&mut self, message: &Message<'_>, out: &mut Outbox) {
-        let id = message.id.map(serde_json::value::RawValue::get);
+        let id = message.id.map(RawValue::get);
         let granted = |out: &mut Outbox| answer(out, Side::Downstream, id, "true", "null");
         match message.method.as_deref() {
             Some("mining.subscribe") => self.subscribe(id, message.params(), out),

@@ -1,5 +1,6 @@
 //! What a pool may say: its answers, its notifications, its requests.
 
+use serde_json::value::RawValue;
 use switcher_plugin::{
     Action, FaultKind, LegId, Millis, Outbox, ReconnectHint, Retry, Rung, Side, Verdict,
 };
@@ -13,59 +14,50 @@ const MAX_EXTRANONCE: usize = 14;
 /// A first job waits so long for its difficulty.
 const DIFFICULTY_PATIENCE_MS: u64 = 2_000;
 
+/// A line, whose it is, and what was read of it.
+pub(crate) struct Said<'a> {
+    pub(crate) now: Millis,
+    pub(crate) leg: LegId,
+    pub(crate) line: &'a [u8],
+    pub(crate) message: &'a Message<'a>,
+}
+
 impl Session {
-    /// One line from the pool of `leg`.
-    pub(crate) fn pool_said(
-        &mut self,
-        now: Millis,
-        leg: LegId,
-        line: &[u8],
-        message: &Message<'_>,
-        out: &mut Outbox,
-    ) {
+    /// One line from a pool.
+    pub(crate) fn pool_said(&mut self, said: &Said<'_>, out: &mut Outbox) {
+        let &Said { leg, message, .. } = said;
         if self.leg(leg).is_none() {
             // It was refused, and the engine is about to close it.
             return;
         }
-        let is_read = match message.method.as_deref() {
-            None => self.answered(now, leg, message, out),
-            Some("mining.notify") => self.job(now, leg, line, message, out),
-            Some("mining.set_difficulty") => self.difficulty(now, leg, line, message, out),
-            Some("mining.set_extranonce" | "set_extranonce") => {
-                self.extranonce(now, leg, line, message, out)
-            }
+        match message.method.as_deref() {
+            None => self.answered(said, out),
+            Some("mining.notify") => self.job(said, out),
+            Some("mining.set_difficulty") => self.difficulty(said, out),
+            Some("mining.set_extranonce" | "set_extranonce") => self.extranonce(said, out),
+            Some("client.show_message") => self.pass_down(leg, out),
             Some("client.reconnect") => {
                 let why = "the pool has sent client.reconnect".into();
                 out.push(Action::ReplaceLeg { leg, why, hint: reconnect_hint(message) });
-                true
-            }
-            Some("client.show_message") => {
-                self.pass_down(leg, out);
-                true
             }
             Some(_) => {
                 Self::disregard(Side::Upstream(leg), FaultKind::Unexpected, out);
-                let id = message.id.map(serde_json::value::RawValue::get);
+                let id = message.id.map(RawValue::get);
                 answer(out, Side::Upstream(leg), id, "null", "[20,\"Not supported\",null]");
-                true
             }
-        };
-        if !is_read {
-            Self::disregard(Side::Upstream(leg), FaultKind::BadParams, out);
         }
     }
 
-    fn answered(
-        &mut self,
-        now: Millis,
-        leg_id: LegId,
-        message: &Message<'_>,
-        out: &mut Outbox,
-    ) -> bool {
-        let Some(leg) = self.leg(leg_id) else { return true };
+    /// Counts a notification that does not say what it should.
+    fn misread(leg: LegId, out: &mut Outbox) {
+        Self::disregard(Side::Upstream(leg), FaultKind::BadParams, out);
+    }
+
+    fn answered(&mut self, said: &Said<'_>, out: &mut Outbox) {
+        let &Said { now, leg: leg_id, message, .. } = said;
+        let Some(leg) = self.leg(leg_id) else { return };
         let Some(asked) = leg.answered(message) else {
-            Self::disregard(Side::Upstream(leg_id), FaultKind::UnknownId, out);
-            return true;
+            return Self::disregard(Side::Upstream(leg_id), FaultKind::UnknownId, out);
         };
         match asked.ask {
             Ask::Subscribe => self.subscribed(leg_id, message, out),
@@ -77,7 +69,6 @@ impl Session {
             Ask::Ignore => {}
             Ask::Share => share_answered(leg_id, &asked, message, out),
         }
-        true
     }
 
     /// The answer is `true`, `[true,"EthereumStratum/1.0.0"]`, or a list whose second item is the
@@ -141,17 +132,13 @@ impl Session {
 
     /// `mining.notify`: an id, then four numbers and a time or all of it in one hexadecimal text. Only
     /// the id matters here.
-    fn job(
-        &mut self,
-        now: Millis,
-        leg_id: LegId,
-        line: &[u8],
-        message: &Message<'_>,
-        out: &mut Outbox,
-    ) -> bool {
+    fn job(&mut self, said: &Said<'_>, out: &mut Outbox) {
+        let &Said { now, leg: leg_id, line, message } = said;
         let is_active = self.active == Some(leg_id);
-        let Some(leg) = self.leg(leg_id) else { return true };
-        let Some(tagged) = tagged(line, message, leg.tag) else { return false };
+        let Some(leg) = self.leg(leg_id) else { return };
+        let Some(tagged) = tagged(line, message, leg.tag) else {
+            return Self::misread(leg_id, out);
+        };
         leg.job_difficulty = leg.difficulty;
         out.push(Action::Job(leg_id));
         if is_active {
@@ -160,41 +147,29 @@ impl Session {
             leg.job = Some(tagged.into());
             self.ready_if_complete(now, leg_id, out);
         }
-        true
     }
 
-    fn difficulty(
-        &mut self,
-        now: Millis,
-        leg_id: LegId,
-        line: &[u8],
-        message: &Message<'_>,
-        out: &mut Outbox,
-    ) -> bool {
+    fn difficulty(&mut self, said: &Said<'_>, out: &mut Outbox) {
+        let &Said { now, leg: leg_id, line, message } = said;
         let value = message.items().first().and_then(|item| item.parse::<f64>().ok());
         let value = value.filter(|value| value.is_finite() && *value > 0.0);
         let (Some(value), Some(line), Some(leg)) = (value, kept(line), self.leg(leg_id)) else {
-            return false;
+            return Self::misread(leg_id, out);
         };
         leg.difficulty = value;
         leg.difficulty_line = Some(line);
         self.pass_down(leg_id, out);
         self.ready_if_complete(now, leg_id, out);
-        true
     }
 
-    fn extranonce(
-        &mut self,
-        now: Millis,
-        leg_id: LegId,
-        line: &[u8],
-        message: &Message<'_>,
-        out: &mut Outbox,
-    ) -> bool {
+    fn extranonce(&mut self, said: &Said<'_>, out: &mut Outbox) {
+        let &Said { now, leg: leg_id, line, message } = said;
         let is_active = self.active == Some(leg_id);
         let extranonce = message.items().first().and_then(|item| hex(item));
-        let (Some(extranonce), Some(line)) = (extranonce, kept(line)) else { return false };
-        let Some(leg) = self.leg(leg_id) else { return true };
+        let (Some(extranonce), Some(line)) = (extranonce, kept(line)) else {
+            return Self::misread(leg_id, out);
+        };
+        let Some(leg) = self.leg(leg_id) else { return };
         leg.extranonce = extranonce.clone();
         leg.extranonce_line = Some(line);
         if is_active {
@@ -205,7 +180,6 @@ impl Session {
             leg.is_ready = false;
             self.ready_if_complete(now, leg_id, out);
         }
-        true
     }
 
     /// Passes the line on as it is, if the miner is served by that leg.

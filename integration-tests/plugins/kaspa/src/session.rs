@@ -11,6 +11,7 @@ use switcher_plugin::{
     ResumeError, Rungs, Saved, Side, Verdict,
 };
 
+use crate::pool::Said;
 use crate::profile::Terms;
 use crate::wire::{self, Message};
 
@@ -200,7 +201,9 @@ impl Session {
         match (Message::read(frame), side) {
             (None, _) => Self::disregard(side, FaultKind::BadFrame, out),
             (Some(message), Side::Downstream) => self.miner_said(&message, out),
-            (Some(message), Side::Upstream(leg)) => self.pool_said(now, leg, frame, &message, out),
+            (Some(message), Side::Upstream(leg)) => {
+                self.pool_said(&Said { now, leg, line: frame, message: &message }, out);
+            }
         }
     }
 

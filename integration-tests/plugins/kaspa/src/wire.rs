@@ -58,19 +58,11 @@ impl<'a> Message<'a> {
         self.error.is_none() && self.result.is_some_and(|result| result.get() != "false")
     }
 
-    /// The code of an error: `[21,"…"]` or `{"code":21,…}`; 0 if it has none.
+    /// The code of an error, `[21,"…"]` or `{"code":21,…}`: the first number in it, 0 if it has none.
     pub(crate) fn error_code(&self) -> i32 {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Error {
-            List(i32, serde::de::IgnoredAny),
-            Long(i32, serde::de::IgnoredAny, serde::de::IgnoredAny),
-            Object { code: i32 },
-        }
-        match serde_json::from_str(self.error()) {
-            Ok(Error::List(code, _) | Error::Long(code, ..) | Error::Object { code }) => code,
-            Err(_) => 0,
-        }
+        let is_part = |c: char| c == '-' || c.is_ascii_digit();
+        let from = self.error().trim_start_matches(|c| !is_part(c));
+        from.split(|c| !is_part(c)).next().and_then(|code| code.parse().ok()).unwrap_or(0)
     }
 }
 

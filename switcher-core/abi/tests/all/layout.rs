@@ -8,8 +8,11 @@ use switcher_plugin_abi::raw::*;
 
 const HEADER: &str = include_str!("../../include/switcher_plugin.h");
 
+/// Members of a struct with their offsets.
+type Members = &'static [(&'static str, usize)];
+
 /// Name, size and members of every struct.
-fn structs() -> Vec<(&'static str, usize, &'static [(&'static str, usize)])> {
+fn structs() -> Vec<(&'static str, usize, Members)> {
     macro_rules! all {
         ($($name:ident),* $(,)?) => {
             vec![$((stringify!($name), size_of::<$name>(), $name::OFFSETS)),*]
@@ -56,7 +59,7 @@ fn run(compiler: &str, standard: &str, suffix: &str) -> String {
     std::fs::write(&source, program().0).unwrap();
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
 
-    let compiled = Command::new(compiler)
+    let outcome = Command::new(compiler)
         .args([standard, "-Wall", "-Wextra", "-Wpadded", "-Werror", "-pedantic"])
         .arg("-I")
         .args([&include, &source])
@@ -64,7 +67,7 @@ fn run(compiler: &str, standard: &str, suffix: &str) -> String {
         .arg(&binary)
         .output()
         .unwrap_or_else(|error| panic!("{compiler}: {error}"));
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
     let printed = Command::new(&binary).output().unwrap();
     String::from_utf8(printed.stdout).unwrap()
 }

@@ -38,15 +38,15 @@ fn start(plugin: &Plugin, config: &serde_json::Value, saved: &str) -> Work {
     Work { notices, want, stop, run: tokio::spawn(source.run(context)) }
 }
 
-fn health(healthy: bool, detail: &str) -> Option<Notice> {
-    Some(Notice::Health { healthy, detail: detail.to_owned() })
+fn health(healthy: bool, detail: &str) -> Notice {
+    Notice::Health { healthy, detail: detail.to_owned() }
 }
 
 #[tokio::test]
 async fn source_posts_is_asked_and_leaves_its_state() {
     let (_library, plugin) = naughty();
     let mut work = start(&plugin, &json!({"coin": "bch"}), "41");
-    assert_eq!(work.notices.recv().await, health(true, "flies"));
+    assert_eq!(work.notices.recv().await, Some(health(true, "flies")));
 
     let sub_account = SubAccount::new("alice");
     let acquire = Wanted::Acquire {
@@ -73,7 +73,7 @@ async fn settings_are_refused_before_it_runs_and_when_it_runs() {
 
     let mut work = start(&plugin, &json!({}), "");
     let told = "coin: is missing; write coin = \"btc\"";
-    assert_eq!(work.notices.recv().await, health(false, told));
+    assert_eq!(work.notices.recv().await, Some(health(false, told)));
     assert_eq!(work.run.await.unwrap().unwrap_err().problem, told);
 }
 
@@ -93,7 +93,7 @@ async fn posts_after_the_stop_are_dropped_counted_and_told() {
     let (_library, plugin) = naughty();
     let config = json!({"coin": "btc", "posts_after_stop": true});
     let mut work = start(&plugin, &config, "");
-    assert_eq!(work.notices.recv().await, health(true, "flies"));
+    assert_eq!(work.notices.recv().await, Some(health(true, "flies")));
     work.stop.send(true).unwrap();
     work.run.await.unwrap().unwrap();
 
@@ -111,7 +111,7 @@ async fn source_runs_again_in_the_same_process() {
     let mut state = SourceState::default();
     for runs in 1..=20 {
         let mut work = start(&plugin, &json!({"coin": "btc"}), &state.0);
-        assert_eq!(work.notices.recv().await, health(true, "flies"));
+        assert_eq!(work.notices.recv().await, Some(health(true, "flies")));
         work.stop.send(true).unwrap();
         state = work.run.await.unwrap().unwrap();
         assert_eq!(state.0, runs.to_string());
