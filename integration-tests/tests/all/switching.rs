@@ -40,12 +40,11 @@ const MINERS: usize = 200;
 /// Two hundred miners, twenty switches, shares all the time. Before the next switch every miner has
 /// mined at the pool of the last one.
 async fn twenty_switches(size_a: usize, size_b: usize, freezes: bool) {
-    twenty_switches_of(SwitcherConfig::new(), MINERS, (size_a, size_b), freezes).await;
+    twenty_switches_of(SwitcherConfig::new(), (size_a, size_b), freezes).await;
 }
 
 async fn twenty_switches_of(
     config: SwitcherConfig,
-    number: usize,
     (size_a, size_b): (usize, usize),
     freezes: bool,
 ) {
@@ -53,7 +52,7 @@ async fn twenty_switches_of(
     let switcher = config.pool("btc", &pool_a).pool("bch", &pool_b).start().await;
     switcher.assign("alice", "btc");
     let mut miners = Vec::new();
-    for n in 0..number {
+    for n in 0..MINERS {
         let config =
             MinerConfig::new(format!("alice.rig{n}")).share_every(Duration::from_millis(400));
         miners.push(Miner::connect(switcher.address(), config).await);
@@ -73,7 +72,7 @@ async fn twenty_switches_of(
         }
         patiently(&format!("switch {round}: every miner mines {coin}"), || {
             let now = pool.report().accepted_by_name;
-            (0..number).all(|n| {
+            (0..MINERS).all(|n| {
                 let name = format!("alice.rig{n}");
                 now.get(&name) > before.get(&name)
             })
@@ -101,7 +100,7 @@ async fn twenty_switches_of(
     assert_eq!(accepted, pool_a.report().accepted + pool_b.report().accepted);
     nothing_wrong_at(&pool_a);
     nothing_wrong_at(&pool_b);
-    assert_eq!(switcher.metric("switcher_switches_total").await, 20.0 * number as f64);
+    assert_eq!(switcher.metric("switcher_switches_total").await, 20.0 * MINERS as f64);
 }
 
 fn nothing_wrong_at(pool: &Pool) {
@@ -142,7 +141,7 @@ async fn miners_of_a_loaded_dialect_switch_and_are_frozen_likewise() {
     let dialect = plugin.dialects.first().expect("it has one");
     let config = SwitcherConfig::new().foreign(Arc::clone(dialect) as Arc<dyn StratumDialect>);
 
-    twenty_switches_of(config, MINERS / 4, (8, 4), true).await;
+    twenty_switches_of(config, (8, 4), true).await;
 
     let standing = plugin.health.standing();
     assert_eq!((standing.faults, standing.quarantine), (0, None));
