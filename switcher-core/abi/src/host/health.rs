@@ -32,6 +32,9 @@ const FAULTS_WITHIN_MS: u64 = 60_000;
 /// How often calls in progress are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Looks that are so far apart mean that the machine stood still, not a plug-in.
+const STALL_MS: u64 = 1_000;
+
 /// One plug-in's record.
 #[derive(Debug)]
 pub struct Health {
@@ -73,6 +76,21 @@ static REGISTRY: Mutex<Vec<Arc<Health>>> = Mutex::new(Vec::new());
 /// The calls in progress, one place per thread.
 static SLOTS: Mutex<Vec<Weak<Slot>>> = Mutex::new(Vec::new());
 
+/// When calls were last looked at.
+static LOOKED: AtomicU64 = AtomicU64::new(0);
+
+/// When the machine last came out of standing still.
+static STALLED: AtomicU64 = AtomicU64::new(0);
+
+/// How long a call has taken, as far as it is the plug-in's doing: a machine that stood still (a
+/// virtual one that was moved) has to answer for that time itself.
+fn taken(since: u64, now: u64) -> u64 {
+    if now.saturating_sub(LOOKED.load(Ordering::Relaxed)) > STALL_MS {
+        return 0;
+    }
+    now.saturating_sub(since.max(STALLED.load(Ordering::Relaxed)))
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     /// When the call began, 0 if there is none.
@@ -103,6 +121,7 @@ impl Health {
     pub(super) fn new(origin: &str) -> Arc<Self> {
         let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
         if registry.is_empty() {
+            LOOKED.store(now(), Ordering::Relaxed);
             let watching = std::thread::Builder::new().name("plugin-watch".to_owned()).spawn(watch);
             if let Err(error) = watching {
                 tracing::error!(%error, "calls of plug-ins are not watched");
@@ -153,7 +172,7 @@ impl Health {
             let since = slot.since.load(Ordering::Relaxed);
             since != 0
                 && slot.number.load(Ordering::Relaxed) == self.number
-                && now.saturating_sub(since) > slot.limit.load(Ordering::Relaxed)
+                && taken(since, now) > slot.limit.load(Ordering::Relaxed)
         };
         let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
         slots.iter().filter_map(Weak::upgrade).filter(|slot| hangs(slot)).count() as u64
@@ -190,7 +209,7 @@ impl Health {
             slot.since.store(since, Ordering::Relaxed);
             let result = call();
             slot.since.store(0, Ordering::Relaxed);
-            (result, now().saturating_sub(since))
+            (result, taken(since, now()))
         })
     }
 
@@ -238,6 +257,10 @@ impl Health {
 fn watch() {
     loop {
         std::thread::sleep(LOOK);
+        let before = LOOKED.swap(now(), Ordering::Relaxed);
+        if now().saturating_sub(before) > STALL_MS {
+            STALLED.store(now(), Ordering::Relaxed);
+        }
         let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|slot| slot.strong_count() > 0);
         let live: Vec<_> = slots.iter().filter_map(Weak::upgrade).collect();
@@ -245,7 +268,7 @@ fn watch() {
         for slot in live {
             let (since, now) = (slot.since.load(Ordering::Relaxed), now());
             let limit = slot.limit.load(Ordering::Relaxed);
-            if since == 0 || now.saturating_sub(since) <= limit {
+            if since == 0 || taken(since, now) <= limit {
                 continue;
             }
             if slot.told.swap(since, Ordering::Relaxed) == since {
