@@ -13,13 +13,13 @@ use switcher_upgrade::program::{Identity, Program};
 /// How long shards may take to give their part of the sample.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a shard does not answer, as far as it is known.
-pub(super) fn stuck() -> String {
+/// What is wrong with a shard, and which plug-in stands in its way, if one does.
+pub(super) fn blame(what: &str) -> String {
     let hanging = switcher_plugin_abi::host::health::hanging();
     if hanging.is_empty() {
-        return "a shard does not answer".to_owned();
+        return what.to_owned();
     }
-    format!("a shard does not answer: the plug-in {} does not come back", hanging.join(", "))
+    format!("{what}: the plug-in {} does not come back", hanging.join(", "))
 }
 
 /// A program that was found fit.
@@ -46,7 +46,7 @@ pub(super) fn run(
     let identity = Identity::of(&program.path).with_context(|| format!("{path}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let document = runtime.block_on(sampler.sample(PATIENCE));
-    let document = document.with_context(stuck)?;
+    let document = document.with_context(|| blame("a shard does not answer"))?;
     let sessions = document.sessions();
     let generation = document.upgrades.generation + 1;
     let writer = env!("CARGO_PKG_VERSION").to_owned();
