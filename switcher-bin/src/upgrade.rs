@@ -244,11 +244,10 @@ pub(crate) fn serve(
             return Ok(());
         };
         let why = if state.is_late() {
-            anyhow!(
-                "not all shards stopped within {:?}: {}",
-                config.settings.timing.freeze,
-                trial::stuck()
-            )
+            anyhow!(trial::blame(&format!(
+                "not all shards stopped within {:?}",
+                config.settings.timing.freeze
+            )))
         } else if watch.is_told_to_end() || signals.end_is_pending() {
             first = Some(Stop::Drain);
             anyhow!("the program was told to stop")

@@ -16,13 +16,13 @@ use super::original;
 /// How long shards may take to give their part of the sample.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a shard does not answer, as far as it is known.
-pub(super) fn stuck() -> String {
+/// What is wrong with a shard, and which plug-in stands in its way, if one does.
+pub(super) fn blame(what: &str) -> String {
     let hanging = switcher_plugin_abi::host::health::hanging();
     if hanging.is_empty() {
-        return "a shard does not answer".to_owned();
+        return what.to_owned();
     }
-    format!("a shard does not answer: the plug-in {} does not come back", hanging.join(", "))
+    format!("{what}: the plug-in {} does not come back", hanging.join(", "))
 }
 
 /// A program that was found fit.
@@ -93,7 +93,7 @@ pub(super) fn run(
 fn sample(program: &Program, sampler: &Sampler) -> anyhow::Result<OwnedFd> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let document = runtime.block_on(sampler.sample(PATIENCE));
-    let document = document.with_context(stuck)?;
+    let document = document.with_context(|| blame("a shard does not answer"))?;
     let sessions = document.sessions();
     let generation = document.upgrades.generation + 1;
     let body = Body {

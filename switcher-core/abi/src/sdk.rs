@@ -138,8 +138,8 @@ fn lay_out(host: &'static SwHost, exports: Exports) -> *const SwPlugin {
     }))
 }
 
-/// Exports a Rust plug-in: `dialects` and `sources` are lists of [`Dialect`](crate::sdk::Dialect)
-/// and [`Source`](crate::sdk::Source). Name and version are the crate's.
+/// Exports a Rust plug-in: `dialects` and `sources` are lists of [`Dialect`]
+/// and [`Source`]. Name and version are the crate's.
 #[macro_export]
 macro_rules! export_plugin {
     (dialects: [$($dialect:expr),* $(,)?] $(, sources: [$($source:expr),* $(,)?])? $(,)?) => {
