@@ -131,9 +131,9 @@ pub(super) fn translate(json: &Json, origin: &str) -> Result<Translated, Mistake
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    let mut listener = json!({ "listen": listen.unwrap_or_default() });
+    let mut listener = Json::from_iter([("listen".into(), listen.unwrap_or_default().into())]);
     if let Some(form) = chain.form {
-        listener["options"] = json!({ "form": form });
+        listener.insert("options".into(), json!({ "form": form }));
     }
     let table = json!({
         "server_id": server_id,

@@ -95,6 +95,7 @@ typedef struct SwError {
 #define SW_FAULT_UNEXPECTED 8u      /* legal, but not in this phase; also any kind not known */
 #define SW_FAULT_UNKNOWN_ID 9u      /* an answer to what was not asked */
 #define SW_FAULT_UNKNOWN_DIALECT 10u
+#define SW_FAULT_TORN 11u           /* the rest of a frame that another program has begun */
 
 /* How a leg serves a miner that was not connected for its pool, best first. A set of rungs is the
  * sum of 1 << rung. */

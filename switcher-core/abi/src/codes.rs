@@ -38,6 +38,7 @@ coded!(FaultKind, fault_code, fault_of, SW_FAULT_UNEXPECTED, {
     FaultKind::Unexpected = SW_FAULT_UNEXPECTED,
     FaultKind::UnknownId = SW_FAULT_UNKNOWN_ID,
     FaultKind::UnknownDialect = SW_FAULT_UNKNOWN_DIALECT,
+    FaultKind::Torn = SW_FAULT_TORN,
 });
 
 coded!(Rung, rung_code, rung_of, u32::MAX, {

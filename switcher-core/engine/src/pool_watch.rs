@@ -112,7 +112,7 @@ impl Prober {
                 () = async {
                     probe_unknown(&plan, &ids).await;
                     let _ = tell.send(());
-                    keep_probing(&plan, &ids).await;
+                    Box::pin(keep_probing(&plan, &ids)).await;
                 } => {}
             }
         };
@@ -154,7 +154,7 @@ async fn keep_probing(plan: &Arc<Plan>, ids: &Arc<Ids>) {
     loop {
         tokio::time::sleep(PROBE_AGAIN).await;
         for pool in unknown(plan) {
-            probe(Arc::clone(plan), Arc::clone(ids), pool).await;
+            Box::pin(probe(Arc::clone(plan), Arc::clone(ids), pool)).await;
         }
     }
 }
