@@ -39,6 +39,8 @@ fn plugins_lists_what_is_built_in() {
         ["NAME", "KIND"],
         ["btc", "dialect"],
         ["bch", "dialect"],
+        ["eth", "dialect"],
+        ["dcr", "dialect"],
         ["file", "source"],
         ["zookeeper", "source"],
         ["static", "source"],

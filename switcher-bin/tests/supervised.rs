@@ -137,9 +137,10 @@ async fn without_a_file_named_it_reads_the_one_in_its_folder() {
     assert_eq!(running.end(), Some(0));
 }
 
-/// The original's own USR2 starts this program in its place, with its sockets left open.
+/// The original's own USR2 starts this program in its place, with its sockets left open. This one has
+/// no pool: both of its sockets are the miner's.
 #[tokio::test(flavor = "multi_thread")]
-async fn miners_of_the_original_it_replaces_are_let_go_at_once() {
+async fn session_of_the_original_that_cannot_go_on_is_let_go_at_once() {
     let server = tokio::task::spawn_blocking(Server::start).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     configure(folder.path(), server.address(), SocketAddr::from(([127, 0, 0, 1], 9)));
@@ -166,6 +167,6 @@ async fn miners_of_the_original_it_replaces_are_let_go_at_once() {
     miner.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(miner.read(&mut [0]).unwrap(), 0, "the miner sees the end and comes again");
     let text = std::fs::read_to_string(&log).unwrap();
-    assert!(text.contains("1 sessions of the program before"), "{text}");
+    assert!(text.contains("is named twice") && text.contains("named=1 sessions=0"), "{text}");
     assert_eq!(running.end(), Some(0));
 }

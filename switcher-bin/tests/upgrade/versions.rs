@@ -41,8 +41,9 @@ async fn sessions_are_written_in_a_version_that_the_next_program_reads() {
     let miner = switcher.miner("rig1").await;
     shares_at(&pool, 5).await;
 
-    // From old to new, from new to new, back to the old one, and once more.
-    for (newer, written) in [("write", 1), ("write", 2), ("", 1), ("", 1), ("write", 1)] {
+    // From old to new, from new to new, back to the old one, and once more. The newer one adds a third
+    // version; the old one writes the first of its two for a session that needs no more.
+    for (newer, written) in [("write", 1), ("write", 3), ("", 1), ("", 1), ("write", 1)] {
         place(&switcher, newer);
         switcher.upgrade_well().await;
         assert_eq!(version(&switcher).await, written, "{newer:?}");
@@ -65,7 +66,7 @@ async fn version_that_reads_none_of_ours_is_refused_before_anything_is_touched()
 
     assert_eq!(last["result"], "refused", "{last}");
     let why = last["why"].as_str().unwrap();
-    assert!(why.contains("in versions 2 to 2") && why.contains("writes 1 to 1"), "{why}");
+    assert!(why.contains("in versions 3 to 3") && why.contains("writes 1 to 2"), "{why}");
     // What was tried leaves no trace.
     place(&switcher, "");
     switcher.upgrade_well().await;
