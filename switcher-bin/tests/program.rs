@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use switcher_plugin_abi::testing::Library;
 
 const GOOD: &str = r#"
 [[listeners]]
@@ -47,6 +48,27 @@ fn plugins_lists_what_is_built_in() {
     ];
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(rows, expected);
+}
+
+#[test]
+fn plug_in_takes_a_name_that_is_taken_only_if_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = Library::built("btc");
+    let entry = |more: &str| format!("[[plugins.load]]\npath = {:?}\n{more}\n", library.path());
+    let check = |entries: &[String]| {
+        let file = write(folder.path(), &format!("{GOOD}{}", entries.concat()));
+        let output = run(&["check", "--config", file.to_str().unwrap()]);
+        (output.status.code(), stderr(&output))
+    };
+
+    let (code, text) = check(&[entry("")]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("there is another dialect \"btc\"; `override = true`"), "{text}");
+    let (code, text) = check(&[entry("override = true"), entry("override = true")]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("there is another plug-in of the name"), "{text}");
+    let (code, text) = check(&[entry("override = true")]);
+    assert_eq!(code, Some(0), "{text}");
 }
 
 #[test]
