@@ -1,8 +1,7 @@
 //! What a miner may ask, and what it is answered without asking a pool.
 
-use std::borrow::Cow;
-
 use jsonrpc::{Message, elements, is_json, number, string, text, write_string};
+use stratum_common::names::shortened;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side};
 
 use crate::extranonce::write_in_force;
@@ -100,7 +99,7 @@ impl BitcoinSession {
     fn subscribe(&mut self, id: &[u8], params: &[u8], out: &mut Outbox) -> Result<(), Fault> {
         if self.state.agent == Agent::Silent {
             self.state.agent = match elements(params).next().map(text) {
-                Some(Some(agent)) => Agent::Named(shortened(agent)),
+                Some(Some(agent)) => Agent::Named(shortened(agent, MAX_AGENT)),
                 Some(None) => Agent::Odd,
                 None => Agent::Silent,
             };
@@ -241,12 +240,4 @@ impl BitcoinSession {
 /// Whether an id may be echoed: nothing, or JSON.
 fn is_json_id(id: &[u8]) -> bool {
     id.iter().all(u8::is_ascii_digit) || is_json(id)
-}
-
-fn shortened(agent: Cow<'_, str>) -> Box<str> {
-    let mut agent = agent.into_owned();
-    while agent.len() > MAX_AGENT {
-        agent.pop();
-    }
-    agent.into()
 }

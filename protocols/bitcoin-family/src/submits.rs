@@ -6,11 +6,13 @@ use jsonrpc::{
     Message, elements, is_json, is_null, is_truthy, member, members, string, text, unsigned,
     write_request, write_request_start, write_string,
 };
+use stratum_common::miner::share_without_leg;
+use stratum_common::names::split;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side, Verdict};
 
 use crate::leg::{Ask, Leg, Outstanding, write_id};
 use crate::login::{Login, Worker};
-use crate::names::{clean, split};
+use crate::names::clean;
 use crate::profile::PoolTerms;
 use crate::session::BitcoinSession;
 
@@ -115,12 +117,7 @@ impl BitcoinSession {
     }
 
     fn submit_without_leg(&mut self, id: &[u8], out: &mut Outbox) -> Result<(), Fault> {
-        let is_poolless = self.state.active.is_none();
-        let (verdict, code, why) = if is_poolless {
-            (Verdict::Poolless, 20, "No pool at the moment")
-        } else {
-            (Verdict::Orphan, 21, "Job not found")
-        };
+        let (verdict, code, why) = share_without_leg(self.state.active.is_none());
         out.push(Action::Share { leg: None, verdict, difficulty: 0.0 });
         self.deny(id, code, why, out)
     }
