@@ -1,6 +1,6 @@
 //! What a miner may ask, and what it is answered without asking a pool.
 
-use jsonrpc::{Message, Raw, elements, is_json, members, text, write_string};
+use jsonrpc::{Message, Raw, elements, is_fit_id, is_json, members, text, write_string};
 use stratum_common::names::shortened;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Side};
 
@@ -11,9 +11,6 @@ use crate::replies::Refused;
 use crate::replies::write_refused;
 use crate::session::EthSession;
 use crate::variant::Variant;
-
-/// Longest id of a request that is taken; longer ones are not worth keeping.
-const MAX_ID: usize = 128;
 
 /// Longest agent and protocol that are kept, in bytes.
 const MAX_AGENT: usize = 128;
@@ -42,7 +39,7 @@ impl EthSession {
             return Ok(());
         };
         let id = message.request_id().unwrap_or_default();
-        let method = text(method).filter(|_| id.len() <= MAX_ID && is_json_id(id));
+        let method = text(method).filter(|_| is_fit_id(id));
         let Some(method) = method else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return Ok(());
@@ -281,11 +278,6 @@ fn variant_of(method: &str, params: &[u8]) -> Option<Variant> {
         }
         _ => None,
     }
-}
-
-/// Whether an id may be echoed: nothing, or JSON.
-fn is_json_id(id: &[u8]) -> bool {
-    id.iter().all(u8::is_ascii_digit) || is_json(id)
 }
 
 fn kept(span: &[u8]) -> Option<Box<str>> {
