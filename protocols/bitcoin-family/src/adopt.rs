@@ -8,6 +8,8 @@
 
 use jsonrpc::{elements, is_json, member, scan, text, write_string};
 use serde::{Deserialize, Serialize};
+use stratum_common::names::split;
+use stratum_common::pool::{ECHO_AGENT, name_hash};
 use switcher_plugin::{
     Action, Adopted, FaultKind, HandBack, LegId, Millis, Outbox, Past, ResumeError, Rung, Seat,
     Side, SubAccount, WorkerName,
@@ -19,9 +21,8 @@ use crate::flavour::Flavour;
 use crate::jobs::{TAGS, split_tag};
 use crate::leg::{Epoch, Leg, unseen};
 use crate::login::{Login, Worker, read_name, read_password};
-use crate::names::split;
 use crate::options::{Known, Sizes};
-use crate::profile::{ECHO_AGENT, Fact, PoolTerms, name_hash};
+use crate::profile::{Fact, PoolTerms};
 use crate::session::{Agent, BitcoinSession, State};
 use crate::version_rolling::Masks;
 

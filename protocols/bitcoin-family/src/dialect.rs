@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use jsonrpc::{elements, scan, text};
 use serde_json::Value;
 use switcher_plugin::{
-    Adopted, Cut, DialectSession, Past, Profile, ProfileError, Recognition, ResumeError, Saved,
-    Seat, StratumDialect, UpstreamSettings,
+    Adopted, DialectSession, Past, Profile, ProfileError, Recognition, ResumeError, Saved, Seat,
+    StratumDialect, UpstreamSettings,
 };
 
 use crate::flavour::Flavour;
@@ -43,23 +43,7 @@ impl StratumDialect for BitcoinDialect {
     }
 
     fn recognise(&self, first: &[u8]) -> Recognition {
-        let mut rest = first;
-        loop {
-            match Cut::object_or_line(rest) {
-                Cut::Frame(end) => {
-                    let (frame, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-                    if frame.trim_ascii().is_empty() {
-                        rest = after;
-                        continue;
-                    }
-                    return if is_ours(frame) { Recognition::Mine } else { Recognition::NotMine };
-                }
-                Cut::Partial => {
-                    let starts_well = rest.trim_ascii_start().first().is_none_or(|b| *b == b'{');
-                    return if starts_well { Recognition::NeedMore } else { Recognition::NotMine };
-                }
-            }
-        }
+        stratum_common::miner::recognise(first, is_ours)
     }
 
     fn profile(&self, upstream: &UpstreamSettings<'_>) -> Result<Profile, ProfileError> {

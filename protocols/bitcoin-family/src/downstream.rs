@@ -1,8 +1,7 @@
 //! What a miner may ask, and what it is answered without asking a pool.
 
-use std::borrow::Cow;
-
-use jsonrpc::{Message, elements, is_json, number, string, text, write_string};
+use jsonrpc::{Message, elements, is_fit_id, is_json, number, string, text, write_string};
+use stratum_common::names::shortened;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side};
 
 use crate::extranonce::write_in_force;
@@ -12,9 +11,6 @@ use crate::quirks::SetExtranonce;
 use crate::raw::Raw;
 use crate::session::{Agent, BitcoinSession, Suggestion};
 use crate::version_rolling::{Configure, Masks};
-
-/// Longest id of a request that is taken; longer ones are not worth keeping.
-const MAX_ID: usize = 128;
 
 /// Longest agent that is kept, in bytes.
 const MAX_AGENT: usize = 256;
@@ -30,20 +26,19 @@ impl BitcoinSession {
         message: &Message<'_>,
         out: &mut Outbox,
     ) -> Result<(), Fault> {
-        let Some(method) = message.method else {
+        if message.method.is_none() {
             if message.result.is_none() && message.error.is_none() {
                 Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             }
             // Answers to a pool's client.get_version and mining.ping: we have answered those.
             return Ok(());
-        };
-        let Some(method) = string(method).map(String::from_utf8_lossy).or_else(|| text(method))
-        else {
+        }
+        let Some(method) = message.method_text() else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return Ok(());
         };
         let id = message.request_id().unwrap_or_default();
-        if id.len() > MAX_ID || !is_json_id(id) {
+        if !is_fit_id(id) {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return Ok(());
         }
@@ -100,7 +95,7 @@ impl BitcoinSession {
     fn subscribe(&mut self, id: &[u8], params: &[u8], out: &mut Outbox) -> Result<(), Fault> {
         if self.state.agent == Agent::Silent {
             self.state.agent = match elements(params).next().map(text) {
-                Some(Some(agent)) => Agent::Named(shortened(agent)),
+                Some(Some(agent)) => Agent::Named(shortened(agent, MAX_AGENT)),
                 Some(None) => Agent::Odd,
                 None => Agent::Silent,
             };
@@ -236,17 +231,4 @@ impl BitcoinSession {
         Self::ask(leg, Ask::Relay, id, method, out, |arena| arena.extend_from_slice(params));
         self.give_up_oldest(leg_id, out)
     }
-}
-
-/// Whether an id may be echoed: nothing, or JSON.
-fn is_json_id(id: &[u8]) -> bool {
-    id.iter().all(u8::is_ascii_digit) || is_json(id)
-}
-
-fn shortened(agent: Cow<'_, str>) -> Box<str> {
-    let mut agent = agent.into_owned();
-    while agent.len() > MAX_AGENT {
-        agent.pop();
-    }
-    agent.into()
 }

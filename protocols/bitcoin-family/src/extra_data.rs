@@ -17,8 +17,8 @@ use serde_json::Value;
 use switcher_plugin::ProfileError;
 
 use crate::extranonce::{Theirs, hex_byte};
-use crate::options::wrong;
 use crate::quirks::Quirks;
+use stratum_common::settings::wrong;
 
 /// The extranonce2 size that miners are told. In the normal form they do not use it.
 pub(crate) const SIZE2: u8 = 8;

@@ -9,13 +9,14 @@
 use std::net::IpAddr;
 
 use jsonrpc::{Message, elements, is_truthy, unsigned, write_string};
+use stratum_common::pool::{ECHO_AGENT, OWN_AGENT, name_hash};
 use switcher_plugin::{Action, LegId, Millis, Outbox, Profile, Retry, Rung, Rungs};
 
 use crate::extranonce::{Means, Theirs};
 use crate::leg::{Ask, Epoch, Flags, Leg, Welcome};
 use crate::login::Login;
 use crate::options::Known;
-use crate::profile::{ECHO_AGENT, Fact, OWN_AGENT, PoolTerms, name_hash};
+use crate::profile::{Fact, PoolTerms};
 use crate::raw::Raw;
 use crate::session::{Agent, BitcoinSession};
 use crate::submits::{is_positive, plain_answer};

@@ -13,7 +13,7 @@
 //!   `adopt` – sessions that another program has relayed, and the way back
 //! * `leg` – what is known about one pool connection; `extranonce` – folding; `extra_data` – where
 //!   nothing can be folded; `jobs` – job lines
-//! * `options`, `profile` – settings of listener and pool; `names` – worker names and templates;
+//! * `options`, `profile` – settings of listener and pool; `names` – worker names;
 //!   `returning` – miners that are sent back and come again; `version_rolling` – BIP 310;
 //!   `quirks` – what is known about miners; `raw` – bytes that are saved
 //! * `agent` – `BTCAgent`, where it differs from other miners

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use jsonrpc::{Message, elements, is_json, text, write_error, write_reply};
+use jsonrpc::{Message, elements, is_json, write_error, write_reply};
 use serde::{Deserialize, Serialize};
+use stratum_common::names::{NameError, split};
 use switcher_plugin::{Action, Coin, Fault, FaultKind, Outbox, Side, SubAccount, WorkerName};
 
-use crate::names::{MAX_NAME, clean, split};
+use crate::names::clean;
 use crate::raw::Raw;
 use crate::session::BitcoinSession;
 
@@ -58,9 +59,6 @@ impl fmt::Debug for Worker {
             .finish_non_exhaustive()
     }
 }
-
-/// Why a name is not taken, with the codes of the Go original.
-pub(crate) struct NameError(i32, &'static str);
 
 impl BitcoinSession {
     /// `mining.authorize`.
@@ -192,20 +190,7 @@ impl BitcoinSession {
 }
 
 pub(crate) fn read_name(params: &[u8]) -> Result<String, NameError> {
-    let Some(first) = elements(params).next() else {
-        return Err(NameError(103, "Too Few Params"));
-    };
-    let Some(name) = text(first) else {
-        return Err(NameError(104, "Worker Name Must be a String"));
-    };
-    let name = clean(&name);
-    if split(&name).0.is_empty() {
-        return Err(NameError(105, "Sub-account Name Cannot be Empty"));
-    }
-    if name.len() > MAX_NAME {
-        return Err(NameError(29, "Invalid username"));
-    }
-    Ok(name)
+    stratum_common::names::read_name(params, |name| clean(&name))
 }
 
 /// The password as the miner wrote it, unless a pool could not read it.

@@ -1,12 +1,14 @@
 //! Settings of a listener, and what a session keeps of what its listener knows about pools.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use stratum_common::pool::name_hash;
+use stratum_common::settings::{object, unknown, wrong};
 use switcher_plugin::{ListenerView, ProfileError};
 
 use crate::extra_data::Wanted;
 use crate::flavour::{Extranonce, Flavour};
-use crate::profile::{Fact, PoolTerms, name_hash};
+use crate::profile::{Fact, PoolTerms};
 use crate::quirks::{self, OwnRow};
 use crate::version_rolling::{DEFAULT_MASK, parse_mask};
 
@@ -148,36 +150,6 @@ fn sizes(value: &Value) -> Result<Sizes, ProfileError> {
     match (only_two, size("size1"), size("size2")) {
         (true, Some(size1), Some(size2)) => Ok(Sizes { size1, size2 }),
         _ => Err(wrong("extranonce", value, accepted)),
-    }
-}
-
-/// The members of an object that may be absent.
-pub(crate) fn object<'v>(
-    key: &str,
-    value: &'v Value,
-) -> Result<Option<&'v Map<String, Value>>, ProfileError> {
-    match value {
-        Value::Null => Ok(None),
-        Value::Object(object) => Ok(Some(object)),
-        _ => Err(wrong(key, value, "an object is accepted")),
-    }
-}
-
-/// The error for a value that is not accepted.
-pub(crate) fn wrong(key: &str, value: &Value, accepted: &str) -> ProfileError {
-    ProfileError {
-        key: key.to_owned(),
-        problem: format!("{value} is not possible here"),
-        accepted: accepted.to_owned(),
-    }
-}
-
-/// The error for a key that is not known.
-pub(crate) fn unknown(key: &str, accepted: &str) -> ProfileError {
-    ProfileError {
-        key: key.to_owned(),
-        problem: "there is no such setting".to_owned(),
-        accepted: format!("{accepted} are known"),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Settings of a pool, their plain form that a leg gets, and the facts that are learnt about it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use stratum_common::names::{Placeholders, Prefix};
+use stratum_common::pool::OWN_AGENT;
+use stratum_common::settings::{object, one_of, template, text, unknown, wrong};
 use switcher_plugin::{Profile, ProfileError, UpstreamSettings};
 
 use crate::flavour::Flavour;
-use crate::names::{Placeholders, Prefix, check_template};
-use crate::options::{object, unknown, wrong};
 
 /// What a leg needs to know about its pool; the content of a [`Profile`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,12 +50,6 @@ pub(crate) struct Probe {
     /// Its password.
     pub(crate) password: String,
 }
-
-/// Our own agent, for probes and for miners that name none.
-pub(crate) const OWN_AGENT: &str = concat!("stratum-switcher/", env!("CARGO_PKG_VERSION"));
-
-/// What the original calls itself towards sserver if the miner names no agent.
-pub(crate) const ECHO_AGENT: &str = "stratumSwitcher";
 
 const KEYS: &str = "extranonce, extranonce2_size, pipeline, user_suffix, cashaddr_prefix, \
                     probe_agent, probe_user and probe_password";
@@ -106,10 +100,10 @@ impl PoolTerms {
                         terms.strip = prefixes.map(|&prefix| prefix.to_owned()).collect();
                     }
                 }
-                "user_suffix" => terms.user_suffix = text(key, value)?,
-                "probe_agent" => terms.probe.agent = text(key, value)?,
-                "probe_user" => terms.probe.user = Some(text(key, value)?),
-                "probe_password" => terms.probe.password = text(key, value)?,
+                "user_suffix" => text(key, value)?.clone_into(&mut terms.user_suffix),
+                "probe_agent" => text(key, value)?.clone_into(&mut terms.probe.agent),
+                "probe_user" => terms.probe.user = Some(text(key, value)?.to_owned()),
+                "probe_password" => text(key, value)?.clone_into(&mut terms.probe.password),
                 _ => return Err(unknown(key, KEYS)),
             }
         }
@@ -193,30 +187,9 @@ impl Fact {
     }
 }
 
-/// A short name for a pool's name (FNV-1a). Two pools with one hash would only be learnt about too
-/// often.
-pub(crate) fn name_hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-fn template(key: &str, template: Option<&str>) -> Result<Option<String>, ProfileError> {
-    template.map_or(Ok(()), |template| check_template(key, template))?;
-    Ok(template.map(str::to_owned))
-}
-
-fn text(key: &str, value: &Value) -> Result<String, ProfileError> {
-    let text = value.as_str().ok_or_else(|| wrong(key, value, "a text is accepted"))?;
-    Ok(text.to_owned())
-}
-
-fn one_of<'v>(key: &str, value: &'v Value, accepted: &[&str]) -> Result<&'v str, ProfileError> {
-    let text = value.as_str().filter(|text| accepted.contains(text));
-    text.ok_or_else(|| wrong(key, value, &format!("{} are accepted", accepted.join(" and "))))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
     use switcher_plugin::Coin;
 
     use super::*;

@@ -5,7 +5,7 @@
 use serde_json::Value;
 use switcher_plugin::ProfileError;
 
-use crate::options::{unknown, wrong};
+use stratum_common::settings::{unknown, wrong};
 
 /// What a miner's agent implies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 
 use jsonrpc::{
-    Message, elements, is_json, is_null, is_truthy, member, members, string, text, unsigned,
+    Message, elements, error_parts, is_json, is_null, is_truthy, member, string, text,
     write_request, write_request_start, write_string,
 };
+use stratum_common::miner::share_without_leg;
+use stratum_common::names::split;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side, Verdict};
 
 use crate::leg::{Ask, Leg, Outstanding, write_id};
 use crate::login::{Login, Worker};
-use crate::names::{clean, split};
+use crate::names::clean;
 use crate::profile::PoolTerms;
 use crate::session::BitcoinSession;
 
@@ -115,12 +117,7 @@ impl BitcoinSession {
     }
 
     fn submit_without_leg(&mut self, id: &[u8], out: &mut Outbox) -> Result<(), Fault> {
-        let is_poolless = self.state.active.is_none();
-        let (verdict, code, why) = if is_poolless {
-            (Verdict::Poolless, 20, "No pool at the moment")
-        } else {
-            (Verdict::Orphan, 21, "Job not found")
-        };
+        let (verdict, code, why) = share_without_leg(self.state.active.is_none());
         out.push(Action::Share { leg: None, verdict, difficulty: 0.0 });
         self.deny(id, code, why, out)
     }
@@ -292,13 +289,6 @@ pub(crate) fn plain_answer(message: &Message<'_>) -> (Vec<u8>, Vec<u8>) {
 
 /// The code of an error in any of the forms that pools use; 0 if it has none.
 pub(crate) fn error_code(error: &[u8]) -> i32 {
-    let number = |span: &[u8]| {
-        let (sign, digits) = match span.strip_prefix(b"-") {
-            Some(digits) => (-1, digits),
-            None => (1, span),
-        };
-        i32::try_from(unsigned(digits)?).ok().map(|number| sign * number)
-    };
     let by_text = |text: &str| match text {
         // ckpool gives a text in place of a code.
         "Invalid JobID" | "Stale" => 21,
@@ -306,13 +296,10 @@ pub(crate) fn error_code(error: &[u8]) -> i32 {
         "Above target" => 23,
         _ => 0,
     };
-    match error.first() {
-        Some(b'[') => elements(error).next().and_then(number).unwrap_or(0),
-        Some(b'{') => {
-            let code = members(error).find(|(name, _)| &**name == "code");
-            code.and_then(|(_, span)| number(span)).unwrap_or(0)
-        }
-        _ => text(error).map_or(0, |text| by_text(&text)),
+    match error_parts(error) {
+        (Some(code), _) => code,
+        (None, Some(why)) if error.starts_with(b"\"") => by_text(&why),
+        _ => 0,
     }
 }
 

@@ -169,15 +169,7 @@ impl BitcoinSession {
         if self.state.login == Login::Done {
             return;
         }
-        // The codes of the Go original.
-        let (code, why) = match refusal {
-            Refusal::NotRegistered | Refusal::UnknownSubAccount => {
-                (201, "Invalid Sub-account Name")
-            }
-            Refusal::NoSuchCoin => (301, "Stratum Server Not Found"),
-            Refusal::NoPool => (302, "Connect Stratum Server Failed"),
-            _ => (20, "Not possible at the moment, try again later"),
-        };
+        let (code, why) = stratum_common::miner::refusal_error(refusal);
         let error = self.state.error(code, why);
         self.answer_login(b"null", &error, Login::None, out);
         self.forget_login(out);

@@ -1,18 +1,13 @@
 //! What a pool may say: its answers, its notifications and its requests.
 
-use jsonrpc::{
-    Message, elements, is_json, number, text, unsigned, write_error, write_notification,
-    write_reply, write_string,
-};
-use switcher_plugin::{
-    Action, Fault, FaultKind, LegId, Millis, Outbox, ReconnectHint, Retry, Rung, Side,
-};
+use jsonrpc::{Message, elements, is_json, number, write_notification};
+use stratum_common::pool::{OWN_AGENT, answer_request, reconnect_hint};
+use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Retry, Rung, Side};
 
 use crate::extranonce::{Means, Theirs};
 use crate::jobs::{Changes, Notify};
 use crate::leg::{Ask, Epoch};
 use crate::login::Login;
-use crate::profile::OWN_AGENT;
 use crate::raw::Line;
 use crate::session::{Agent, BitcoinSession};
 use crate::submits::is_positive;
@@ -148,27 +143,18 @@ impl BitcoinSession {
 
     /// A request that the pool wants answered, or something it thought the miner would know.
     fn pool_request(&mut self, leg: LegId, method: &str, message: &Message<'_>, out: &mut Outbox) {
-        let side = Side::Upstream(leg);
         let id = message.request_id().filter(|id| is_json(id));
         match (method, id) {
-            ("client.get_version", Some(id)) => {
-                let mut version = Vec::new();
-                match &self.state.agent {
-                    Agent::Named(agent) => write_string(&mut version, agent),
-                    Agent::Odd | Agent::Silent => write_string(&mut version, OWN_AGENT),
-                }
-                out.send_with(side, |arena| write_reply(arena, id, &version, b"null"));
-            }
-            ("mining.ping", Some(id)) => {
-                out.send_with(side, |arena| write_reply(arena, id, b"\"pong\"", b"null"));
-            }
             ("client.get_version" | "mining.ping" | "mining.set_goal", None) => {}
             (_, Some(id)) => {
-                out.send_with(side, |arena| write_error(arena, id, 20, "Not supported"));
-                Self::disregard(out, side, FaultKind::Unexpected);
+                let agent = match &self.state.agent {
+                    Agent::Named(agent) => agent,
+                    Agent::Odd | Agent::Silent => OWN_AGENT,
+                };
+                answer_request(leg, method, id, agent, out);
             }
             // The miner gets nothing that it has not asked for.
-            (_, None) => Self::disregard(out, side, FaultKind::Unexpected),
+            (_, None) => Self::disregard(out, Side::Upstream(leg), FaultKind::Unexpected),
         }
     }
 
@@ -297,10 +283,7 @@ impl BitcoinSession {
 
     /// `client.reconnect`: the miner would leave us, so the leg moves instead.
     fn reconnect(leg_id: LegId, params: &[u8], out: &mut Outbox) {
-        let mut parts = elements(params);
-        let host = parts.next().and_then(text).filter(|host| !host.is_empty());
-        let port = parts.next().and_then(unsigned).and_then(|port| u16::try_from(port).ok());
-        let hint = host.zip(port).map(|(host, port)| ReconnectHint { host: host.into(), port });
+        let hint = reconnect_hint(elements(params));
         let why = "the pool has sent client.reconnect".into();
         out.push(Action::ReplaceLeg { leg: leg_id, why, hint });
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use jsonrpc::scan;
 use serde_json::Value;
 use switcher_plugin::{
-    Cut, DialectSession, Profile, ProfileError, Recognition, ResumeError, Saved, Seat, ShortIds,
+    DialectSession, Profile, ProfileError, Recognition, ResumeError, Saved, Seat, ShortIds,
     StratumDialect, UpstreamSettings,
 };
 
@@ -36,23 +36,7 @@ impl StratumDialect for EthDialect {
     }
 
     fn recognise(&self, first: &[u8]) -> Recognition {
-        let mut rest = first;
-        loop {
-            match Cut::object_or_line(rest) {
-                Cut::Frame(end) => {
-                    let (frame, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-                    if frame.trim_ascii().is_empty() {
-                        rest = after;
-                        continue;
-                    }
-                    return if is_ours(frame) { Recognition::Mine } else { Recognition::NotMine };
-                }
-                Cut::Partial => {
-                    let starts_well = rest.trim_ascii_start().first().is_none_or(|b| *b == b'{');
-                    return if starts_well { Recognition::NeedMore } else { Recognition::NotMine };
-                }
-            }
-        }
+        stratum_common::miner::recognise(first, is_ours)
     }
 
     fn profile(&self, upstream: &UpstreamSettings<'_>) -> Result<Profile, ProfileError> {

@@ -1,6 +1,7 @@
 //! What a miner may ask, and what it is answered without asking a pool.
 
-use jsonrpc::{Message, Raw, elements, is_json, members, text, write_string};
+use jsonrpc::{Message, Raw, elements, is_fit_id, is_json, members, text, write_string};
+use stratum_common::names::shortened;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Side};
 
 use crate::extranonce::Extranonce;
@@ -10,9 +11,6 @@ use crate::replies::Refused;
 use crate::replies::write_refused;
 use crate::session::EthSession;
 use crate::variant::Variant;
-
-/// Longest id of a request that is taken; longer ones are not worth keeping.
-const MAX_ID: usize = 128;
 
 /// Longest agent and protocol that are kept, in bytes.
 const MAX_AGENT: usize = 128;
@@ -41,7 +39,7 @@ impl EthSession {
             return Ok(());
         };
         let id = message.request_id().unwrap_or_default();
-        let method = text(method).filter(|_| id.len() <= MAX_ID && is_json_id(id));
+        let method = text(method).filter(|_| is_fit_id(id));
         let Some(method) = method else {
             Self::disregard(out, Side::Downstream, FaultKind::BadParams);
             return Ok(());
@@ -127,13 +125,13 @@ impl EthSession {
     /// `mining.hello`. What follows is plain text; we cannot be asked to compress it.
     fn hello(&mut self, id: &[u8], params: &[u8], out: &mut Outbox) -> Result<(), Fault> {
         let agent = members(params).find(|(name, _)| &**name == "agent");
-        self.state.agent = agent.and_then(|(_, agent)| shortened(agent));
+        self.state.agent = agent.and_then(|(_, span)| kept(span));
         let mut result = Vec::with_capacity(128);
         result.extend_from_slice(b"{\"proto\":\"EthereumStratum/2.0.0\",\"encoding\":\"plain\",");
         result.extend_from_slice(
             b"\"resume\":\"0\",\"timeout\":\"b4\",\"maxerrors\":\"5\",\"node\":",
         );
-        write_string(&mut result, crate::handshake::OWN_AGENT);
+        write_string(&mut result, stratum_common::pool::OWN_AGENT);
         result.push(b'}');
         self.grant(id, &result, out)
     }
@@ -144,8 +142,8 @@ impl EthSession {
         let is_first = !std::mem::replace(&mut self.state.subscribed, true);
         if is_first && self.state.variant != Some(Variant::Stratum2) {
             let mut items = elements(params);
-            self.state.agent = items.next().and_then(shortened);
-            self.state.protocol = items.next().and_then(shortened);
+            self.state.agent = items.next().and_then(kept);
+            self.state.protocol = items.next().and_then(kept);
         }
         let is_nicehash = self.state.variant == Some(Variant::NiceHash);
         if is_nicehash && self.state.subscribing.is_some() {
@@ -282,15 +280,6 @@ fn variant_of(method: &str, params: &[u8]) -> Option<Variant> {
     }
 }
 
-/// Whether an id may be echoed: nothing, or JSON.
-fn is_json_id(id: &[u8]) -> bool {
-    id.iter().all(u8::is_ascii_digit) || is_json(id)
-}
-
-fn shortened(span: &[u8]) -> Option<Box<str>> {
-    let mut text = text(span)?.into_owned();
-    while text.len() > MAX_AGENT {
-        text.pop();
-    }
-    Some(text.into())
+fn kept(span: &[u8]) -> Option<Box<str>> {
+    Some(shortened(text(span)?, MAX_AGENT))
 }

@@ -5,24 +5,20 @@
 
 use std::net::IpAddr;
 
-use jsonrpc::{Message, Raw, elements, is_json, is_null, is_truthy, members, string, text};
+use jsonrpc::{Message, Raw, elements, is_json, is_null, is_truthy, members, string};
 use jsonrpc::{write_request_start, write_string};
+use stratum_common::pool::{ECHO_AGENT, OWN_AGENT, name_hash};
 use switcher_plugin::{Action, LegId, Millis, Outbox, Profile, Retry, Rung, Rungs, Side};
 
 use crate::extranonce::Extranonce;
 use crate::leg::{Ask, Leg, write_id};
 use crate::login::Login;
-use crate::profile::{Chooser, Fact, PoolTerms, Way, name_hash, ways};
+use crate::profile::{Chooser, Fact, PoolTerms, Way, fill, ways};
 use crate::replies::{Refused, is_positive};
 use crate::session::{EthSession, Learnt};
 use crate::variant::Variant;
 
-/// Our own agent, for miners that name none.
-pub(crate) const OWN_AGENT: &str = concat!("stratum-switcher/", env!("CARGO_PKG_VERSION"));
-
-/// What the original calls itself towards sserver if the miner names no agent, and the protocol if
-/// it names none.
-const ECHO_AGENT: &str = "stratumSwitcher";
+/// What the original tells sserver if the miner names no protocol.
 const ECHO_PROTOCOL: &str = "Stratum";
 
 /// What sserver in switcher mode answers to a subscribe without an id.
@@ -194,15 +190,15 @@ impl EthSession {
         let Some(leg) = state.legs.iter_mut().find(|leg| leg.id == id) else { return };
         let (name, canonical) = (worker.name.as_str(), state.canonical.as_deref());
         let suffixed = leg.flags.suffixed;
-        let fill = |template: &str| crate::names::fill(template, name, canonical, "");
+        let filled = |template: &str| fill(template, name, canonical, "");
         leg.user = terms.user(name, canonical, suffixed).into();
-        leg.worker = terms.worker.as_deref().map(|template| fill(template).into());
+        leg.worker = terms.worker.as_deref().map(|template| filled(template).into());
         let is_ethproxy = leg.way.variant == Variant::EthProxy;
         let mut params = vec![b'['];
         write_string(&mut params, &leg.user);
         if let Some(password) = &terms.password {
             params.push(b',');
-            write_string(&mut params, &fill(password));
+            write_string(&mut params, &filled(password));
         } else if !worker.rest.is_empty() {
             params.push(b',');
             params.extend_from_slice(&worker.rest.0);
@@ -569,9 +565,4 @@ fn is_about_words(refused: &Refused) -> bool {
         || ["method", "json", "protocol", "not supported", "unknown command"]
             .iter()
             .any(|word| why.contains(word))
-}
-
-/// Text of a JSON string span that is a host name.
-pub(crate) fn host(span: &[u8]) -> Option<String> {
-    text(span).map(std::borrow::Cow::into_owned).filter(|host| !host.is_empty())
 }

@@ -13,7 +13,7 @@
 //!   back to be served; `agent` – `BTCAgent`, which is relayed
 //! * `leg` – what is known about one pool connection; `work` – jobs in every variant; `extranonce`,
 //!   `target`, `seed` – the values in them; `variant` – who is who
-//! * `options`, `profile` – settings of listener and pool; `names` – names and templates
+//! * `options`, `profile` – settings of listener and pool; `names` – names
 
 mod agent;
 mod dialect;

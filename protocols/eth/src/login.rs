@@ -4,9 +4,10 @@ use std::fmt;
 
 use jsonrpc::{Raw, elements, is_json, member, text};
 use serde::{Deserialize, Serialize};
+use stratum_common::names::{NameError, split};
 use switcher_plugin::{Action, Coin, Fault, FaultKind, Outbox, Side, SubAccount, WorkerName};
 
-use crate::names::{MAX_NAME, full_name, split};
+use crate::names::full_name;
 use crate::replies::{Refused, write_refused, write_result};
 use crate::session::EthSession;
 use crate::variant::Variant;
@@ -40,9 +41,6 @@ impl fmt::Debug for Worker {
         f.debug_struct("Worker").field("name", &self.name).finish_non_exhaustive()
     }
 }
-
-/// Why a name is not taken, with the codes of the Go original.
-struct NameError(i32, &'static str);
 
 impl EthSession {
     /// `eth_submitLogin`, `mining.authorize`.
@@ -151,21 +149,10 @@ impl EthSession {
 }
 
 fn read_name(line: &[u8], params: &[u8]) -> Result<String, NameError> {
-    let Some(first) = elements(params).next() else {
-        return Err(NameError(103, "Too Few Params"));
-    };
-    let Some(login) = text(first) else {
-        return Err(NameError(104, "Worker Name Must be a String"));
-    };
-    let worker = member(line, "worker").and_then(text);
-    let name = full_name(&login, worker.as_deref());
-    if split(&name).0.is_empty() {
-        return Err(NameError(105, "Sub-account Name Cannot be Empty"));
-    }
-    if name.len() > MAX_NAME {
-        return Err(NameError(29, "Invalid username"));
-    }
-    Ok(name)
+    stratum_common::names::read_name(params, |login| {
+        let worker = member(line, "worker").and_then(text);
+        full_name(&login, worker.as_deref())
+    })
 }
 
 /// What stands behind the name, unless a pool could not read it.

@@ -1,9 +1,11 @@
-//! Settings of a listener, and what settings of any kind have in common.
+//! Settings of a listener.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+use stratum_common::pool::name_hash;
+use stratum_common::settings::{object, unknown, wrong};
 use switcher_plugin::{ListenerView, ProfileError};
 
-use crate::profile::{Fact, PoolTerms, name_hash};
+use crate::profile::{Fact, PoolTerms};
 use crate::variant::Variant;
 
 /// What a session needs to know about its listener, worked out once when it begins.
@@ -59,36 +61,6 @@ pub(crate) fn variant_list(key: &str, value: &Value) -> Result<Vec<Variant>, Pro
         }
     }
     Ok(variants)
-}
-
-/// The members of an object that may be absent.
-pub(crate) fn object<'v>(
-    key: &str,
-    value: &'v Value,
-) -> Result<Option<&'v Map<String, Value>>, ProfileError> {
-    match value {
-        Value::Null => Ok(None),
-        Value::Object(object) => Ok(Some(object)),
-        _ => Err(wrong(key, value, "an object is accepted")),
-    }
-}
-
-/// The error for a value that is not accepted.
-pub(crate) fn wrong(key: &str, value: &Value, accepted: &str) -> ProfileError {
-    ProfileError {
-        key: key.to_owned(),
-        problem: format!("{value} is not possible here"),
-        accepted: accepted.to_owned(),
-    }
-}
-
-/// The error for a key that is not known.
-pub(crate) fn unknown(key: &str, accepted: &str) -> ProfileError {
-    ProfileError {
-        key: key.to_owned(),
-        problem: "there is no such setting".to_owned(),
-        accepted: format!("{accepted} are known"),
-    }
 }
 
 #[cfg(test)]

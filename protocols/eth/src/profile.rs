@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use stratum_common::names::{Placeholders, Prefix};
+use stratum_common::settings::{object, one_of, template, text, unknown, wrong};
 use switcher_plugin::{Profile, ProfileError, UpstreamSettings};
 
-use crate::names::{check_template, fill};
-use crate::options::{object, unknown, variant_list, wrong};
+use crate::options::variant_list;
 use crate::variant::Variant;
 
 /// What a leg needs to know about its pool; the content of a [`Profile`].
@@ -117,6 +118,11 @@ impl PoolTerms {
     }
 }
 
+/// Fills a template. `suffix` is put behind the sub-account.
+pub(crate) fn fill(template: &str, worker: &str, canonical: Option<&str>, suffix: &str) -> String {
+    Placeholders { worker, canonical, suffix, prefix: Prefix::Keep }.fill(template)
+}
+
 /// One way of shaking hands with a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Way {
@@ -209,12 +215,6 @@ impl Fact {
     }
 }
 
-/// A short name for a pool's name (FNV-1a). Two pools with one hash would only be learnt about too
-/// often.
-pub(crate) fn name_hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
 fn variants(key: &str, value: &Value) -> Result<Vec<Variant>, ProfileError> {
     match value.as_str() {
         Some("auto") => Ok(Vec::new()),
@@ -224,20 +224,6 @@ fn variants(key: &str, value: &Value) -> Result<Vec<Variant>, ProfileError> {
         }),
         None => variant_list(key, value),
     }
-}
-
-fn template(key: &str, template: Option<&str>) -> Result<Option<String>, ProfileError> {
-    template.map_or(Ok(()), |template| check_template(key, template))?;
-    Ok(template.map(str::to_owned))
-}
-
-fn text<'v>(key: &str, value: &'v Value) -> Result<&'v str, ProfileError> {
-    value.as_str().ok_or_else(|| wrong(key, value, "a text is accepted"))
-}
-
-fn one_of<'v>(key: &str, value: &'v Value, accepted: &[&str]) -> Result<&'v str, ProfileError> {
-    let text = value.as_str().filter(|text| accepted.contains(text));
-    text.ok_or_else(|| wrong(key, value, &format!("{} are accepted", accepted.join(" and "))))
 }
 
 #[cfg(test)]

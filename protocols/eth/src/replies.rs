@@ -1,8 +1,9 @@
 //! Answers to the miner, in the form of its variant: JSON-RPC 2.0 for `ETHProxy`, Stratum's own with
 //! three members, and the sparse one of EIP-1571.
 
-use jsonrpc::{Message, elements, is_json, is_null, is_truthy, member, members, text, unsigned};
-use jsonrpc::{write_reply, write_string};
+use jsonrpc::{
+    Message, error_parts, is_json, is_null, is_truthy, member, write_reply, write_string,
+};
 use switcher_plugin::{Fault, FaultKind, Outbox, Side};
 
 use crate::dialect::INDEX_BITS;
@@ -32,29 +33,10 @@ impl Refused {
         // sserver tells the reasons of its ETHProxy refusals in `data`.
         let error = message.error.filter(|error| !is_null(error)).or(member(line, "data"));
         let Some(error) = error else { return Self { code: 0, why: "Rejected".to_owned() } };
-        let (code, why) = match error.first() {
-            Some(b'[') => {
-                let mut items = elements(error);
-                (items.next().and_then(signed), items.next().and_then(text))
-            }
-            Some(b'{') => {
-                let find = |name: &str| members(error).find(|(key, _)| &**key == name);
-                let code = find("code").and_then(|(_, span)| signed(span));
-                (code, find("message").and_then(|(_, span)| text(span)))
-            }
-            _ => (None, text(error)),
-        };
+        let (code, why) = error_parts(error);
         let why = why.map_or_else(|| "Rejected".to_owned(), std::borrow::Cow::into_owned);
         Self { code: code.unwrap_or(0), why }
     }
-}
-
-fn signed(span: &[u8]) -> Option<i32> {
-    let (sign, digits) = match span.strip_prefix(b"-") {
-        Some(digits) => (-1, digits),
-        None => (1, span),
-    };
-    i32::try_from(unsigned(digits)?).ok().map(|number| sign * number)
 }
 
 /// Appends the answer `result`.

@@ -7,12 +7,12 @@
 //! is logged in by its own name at the pool, any other has to try again.
 
 use jsonrpc::Raw;
+use stratum_common::names::split;
+use stratum_common::pool::OWN_AGENT;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Rung, Side, SubAccount};
 
-use crate::handshake::OWN_AGENT;
 use crate::leg::Leg;
 use crate::login::{Login, Worker};
-use crate::names::split;
 use crate::profile::PoolTerms;
 use crate::session::EthSession;
 use crate::variant::Variant;

@@ -1,6 +1,7 @@
 //! Shares: to which leg they belong, what they look like there, and their answers.
 
 use jsonrpc::{Message, elements, string, text, write_string};
+use stratum_common::miner::share_without_leg;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Side, Verdict};
 
 use crate::hex::{hex, read_hex, strip_0x};
@@ -128,12 +129,7 @@ impl EthSession {
     }
 
     fn submit_without_leg(&mut self, id: &[u8], out: &mut Outbox) -> Result<(), Fault> {
-        let is_poolless = self.state.active.is_none();
-        let (verdict, code, why) = if is_poolless {
-            (Verdict::Poolless, 20, "No pool at the moment")
-        } else {
-            (Verdict::Orphan, 21, "Job not found")
-        };
+        let (verdict, code, why) = share_without_leg(self.state.active.is_none());
         out.push(Action::Share { leg: None, verdict, difficulty: 0.0 });
         self.deny_with(id, b"false", code, why, out)
     }

@@ -1,13 +1,10 @@
 //! What a pool may say: its answers, its notifications and its requests.
 
-use jsonrpc::{
-    Line, Message, elements, is_json, is_null, members, number, string, unsigned, write_error,
-    write_reply, write_string,
-};
+use jsonrpc::{Line, Message, elements, is_json, is_null, members, number, string};
+use stratum_common::pool::{OWN_AGENT, answer_ping, answer_request, host, reconnect_hint};
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, ReconnectHint, Rung, Side};
 
 use crate::extranonce::Extranonce;
-use crate::handshake::{OWN_AGENT, host};
 use crate::hex::read_hex;
 use crate::leg::{Ask, Goal, Job};
 use crate::login::Login;
@@ -122,21 +119,13 @@ impl EthSession {
 
     /// A request that the pool wants answered, or something it thought the miner would know.
     fn pool_request(&mut self, leg: LegId, method: &str, message: &Message<'_>, out: &mut Outbox) {
-        let side = Side::Upstream(leg);
         let id = message.request_id().filter(|id| is_json(id));
         match (method, id) {
-            ("client.get_version", Some(id)) => {
-                let mut version = Vec::new();
-                write_string(&mut version, self.state.agent.as_deref().unwrap_or(OWN_AGENT));
-                out.send_with(side, |arena| write_reply(arena, id, &version, b"null"));
-            }
-            ("mining.ping" | "mining.noop", Some(id)) => {
-                out.send_with(side, |arena| write_reply(arena, id, b"\"pong\"", b"null"));
-            }
             ("mining.hashrate" | "mining.bye" | "client.show_message", _) | (_, None) => {}
+            ("mining.noop", Some(id)) => answer_ping(leg, id, out),
             (_, Some(id)) => {
-                out.send_with(side, |arena| write_error(arena, id, 20, "Not supported"));
-                Self::disregard(out, side, FaultKind::Unexpected);
+                let agent = self.state.agent.as_deref().unwrap_or(OWN_AGENT);
+                answer_request(leg, method, id, agent, out);
             }
         }
     }
@@ -282,13 +271,11 @@ impl EthSession {
                 members(params).find(|(name, _)| &**name == wanted).map(|(_, value)| value)
             };
             let port = find("port").and_then(string).and_then(read_hex).map(u16::from_be_bytes);
-            find("host").and_then(host).zip(port)
+            let host = find("host").and_then(host);
+            host.zip(port).map(|(host, port)| ReconnectHint { host, port })
         } else {
-            let mut items = elements(params).filter(|item| !is_null(item));
-            let host = items.next().and_then(host);
-            host.zip(items.next().and_then(unsigned).and_then(|port| u16::try_from(port).ok()))
+            reconnect_hint(elements(params).filter(|item| !is_null(item)))
         };
-        let hint = hint.map(|(host, port)| ReconnectHint { host: host.into(), port });
         let why = "the pool wants us to connect again".into();
         out.push(Action::ReplaceLeg { leg, why, hint });
     }

@@ -15,8 +15,8 @@ mod write;
 pub use raw::{Line, Raw};
 pub use scan::{MAX_DEPTH, Message, ScanError, member, scan};
 pub use value::{
-    Elements, Members, elements, is_json, is_null, is_truthy, members, number, string, text,
-    unsigned,
+    Elements, Members, elements, error_parts, is_fit_id, is_json, is_null, is_truthy, members,
+    number, string, text, unsigned,
 };
 pub use write::{
     write_error, write_notification, write_reply, write_request, write_request_start, write_string,

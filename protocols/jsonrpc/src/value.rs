@@ -82,6 +82,40 @@ pub fn unsigned(span: &[u8]) -> Option<u64> {
     is_number.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }
 
+/// A whole number of 32 bits with or without a sign, also one without a sign that is a string.
+fn signed(span: &[u8]) -> Option<i32> {
+    let (sign, digits) = match span.strip_prefix(b"-") {
+        Some(digits) => (-1, digits),
+        None => (1, span),
+    };
+    i32::try_from(unsigned(digits)?).ok().map(|number| sign * number)
+}
+
+/// Code and text of an error in any of the forms that servers use: `[code, text, …]`, an object with
+/// `code` and `message`, or a text alone.
+pub fn error_parts(error: &[u8]) -> (Option<i32>, Option<Cow<'_, str>>) {
+    match error.first() {
+        Some(b'[') => {
+            let mut items = elements(error);
+            (items.next().and_then(signed), items.next().and_then(text))
+        }
+        Some(b'{') => {
+            let find = |name: &str| members(error).find(|(key, _)| &**key == name);
+            let code = find("code").and_then(|(_, span)| signed(span));
+            (code, find("message").and_then(|(_, span)| text(span)))
+        }
+        _ => (None, text(error)),
+    }
+}
+
+/// Longest id of a request that is taken, in bytes; longer ones are not worth keeping.
+const MAX_ID: usize = 128;
+
+/// Whether the id of a request may be kept and echoed: nothing, or JSON that is not too long.
+pub fn is_fit_id(id: &[u8]) -> bool {
+    id.len() <= MAX_ID && (id.iter().all(u8::is_ascii_digit) || is_json(id))
+}
+
 /// Whether a span is `null`.
 pub fn is_null(span: &[u8]) -> bool {
     span == b"null"
@@ -140,6 +174,29 @@ mod tests {
         assert_eq!(unsigned(b"-1"), None);
         assert_eq!(unsigned(b"+1"), None);
         assert_eq!(unsigned(b"1.5"), None);
+    }
+
+    #[test]
+    fn errors_are_read_in_every_form_seen() {
+        for (error, code, why) in [
+            (r#"[21,"Job not found",null]"#, Some(21), Some("Job not found")),
+            (r#"[-1,"Job not found",NULL]"#, Some(-1), Some("Job not found")),
+            (r#"["x"]"#, None, None),
+            (r#"{"code":22,"message":"duplicate"}"#, Some(22), Some("duplicate")),
+            (r#"{"message":"duplicate"}"#, None, Some("duplicate")),
+            (r#""Stale""#, None, Some("Stale")),
+            ("true", None, None),
+            ("", None, None),
+        ] {
+            assert_eq!(error_parts(error.as_bytes()), (code, why.map(Into::into)), "{error}");
+        }
+    }
+
+    #[test]
+    fn ids_that_are_long_or_no_json_are_not_fit() {
+        assert!(is_fit_id(b"") && is_fit_id(b"007") && is_fit_id(br#"["a",1]"#));
+        assert!(!is_fit_id(b"NULL") && !is_fit_id(b"\"\xff\""));
+        assert!(is_fit_id(&[b'1'; MAX_ID]) && !is_fit_id(&[b'1'; MAX_ID + 1]));
     }
 
     #[test]

@@ -1,0 +1,8 @@
+//! What Stratum dialects of any family share beyond the form of a line.
+//!
+//! Nothing here keeps state or knows a coin; a family whose ways differ keeps its own.
+
+pub mod miner;
+pub mod names;
+pub mod pool;
+pub mod settings;
