@@ -29,6 +29,13 @@ pub const MINOR: u16 = 0;
 /// Bytes of the header.
 pub const HEADER: usize = 80;
 
+/// Room for the record of a socket.
+const PER_SOCKET: usize = 128;
+
+/// Room for a session, more than most take: what is not written costs no memory, and a buffer that
+/// has to grow is copied while miners wait.
+const PER_SESSION: usize = 12 * 1024;
+
 /// Bytes of the header that the checksum covers.
 const COVERED: usize = HEADER - 32;
 
@@ -119,7 +126,9 @@ pub fn encode<D: Serialize>(
     created: u64,
     generation: u64,
 ) -> Result<Vec<u8>, EnvelopeError> {
-    let mut bytes = vec![0; HEADER];
+    let guess = HEADER + body.sockets.len() * PER_SOCKET + sessions * PER_SESSION;
+    let mut bytes = Vec::with_capacity(guess);
+    bytes.resize(HEADER, 0);
     serde_json::to_writer(&mut bytes, body)
         .map_err(|error| EnvelopeError::Body(error.to_string()))?;
     let length = (bytes.len() - HEADER) as u64;
