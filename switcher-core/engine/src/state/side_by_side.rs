@@ -29,12 +29,12 @@ fn read<T: DeserializeOwned + Send>(
 ) -> serde_json::Result<Vec<T>> {
     let (here, elsewhere) = elements.split_at(part.min(elements.len()));
     scope(|scope| {
-        let start = |part| (part, Builder::new().spawn_scoped(scope, move || read_part(part)));
+        let begin = |part| (part, Builder::new().spawn_scoped(scope, move || read_part(part)));
         // All of them, before any is waited for.
-        let threads: Vec<_> = elsewhere.chunks(part).map(start).collect();
+        let begun: Vec<_> = elsewhere.chunks(part).map(begin).collect();
         let mut read = read_part(here)?;
         read.reserve_exact(elsewhere.len());
-        for (part, thread) in threads {
+        for (part, thread) in begun {
             let further = match thread.map(std::thread::ScopedJoinHandle::join) {
                 Ok(Ok(further)) => further,
                 Ok(Err(panic)) => std::panic::resume_unwind(panic),
