@@ -3,8 +3,6 @@
 //! Plain data beside a list of sockets. In one process the sockets are simply carried along; an
 //! upgrade clears close-on-exec on them and writes their numbers down.
 
-mod side_by_side;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -37,7 +35,6 @@ pub struct State {
 #[serde(default)]
 pub struct Document {
     /// Sessions at rest.
-    #[serde(deserialize_with = "side_by_side::deserialize")]
     pub(crate) sessions: Vec<FrozenData>,
     /// Listening sockets by name and address.
     pub(crate) listeners: Vec<SavedListener>,
