@@ -115,6 +115,7 @@ fn wrong_dependencies(packages: &[Value]) -> Vec<String> {
             let is_wrong = if place.starts_with("switcher-core/plugin/") {
                 needed.starts_with("switcher-")
                     || is_plug_in
+                    || needed == "stratum-common"
                     || needed == "stratum-jsonrpc"
                     || (needed == "tokio" && features.iter().any(|feature| *feature != "sync"))
             } else if place.starts_with("protocols/") {
@@ -122,7 +123,10 @@ fn wrong_dependencies(packages: &[Value]) -> Vec<String> {
             } else if place.starts_with("coin-sources/") {
                 is_plug_in || needed == "switcher-core"
             } else if place.starts_with("switcher-core/") {
-                is_plug_in || needed == "bitcoin-family" || needed == "stratum-jsonrpc"
+                is_plug_in
+                    || needed == "bitcoin-family"
+                    || needed == "stratum-common"
+                    || needed == "stratum-jsonrpc"
             } else {
                 false
             };
