@@ -4,29 +4,46 @@ use switcher_plugin::{StratumDialect, testing};
 
 use crate::support::{built_ins, enter};
 
-const BITCOIN: &str = "../../protocols/bitcoin-family/tests/transcripts";
-const BCH: &str = "../../protocols/bch/tests/transcripts";
-
-#[test]
-fn conversations_go_as_written() {
+/// Has a dialect on the other side of the border go through what its own crate asks of it.
+fn go_through(name: &str, conversations: &str, check: fn(&[&dyn StratumDialect], &str)) {
     let plugin = enter(built_ins);
-    let [btc, bch] = &*plugin.dialects else { panic!("two dialects") };
+    let dialect = plugin.dialects.iter().find(|dialect| dialect.name() == name).unwrap();
 
-    testing::transcripts(&[&**btc], BITCOIN);
-    testing::transcripts(&[&**bch], BCH);
+    check(&[&**dialect], &format!("../../protocols/{conversations}/tests/transcripts"));
 
     assert_eq!(plugin.health.standing().faults, 0);
 }
 
+fn conforms(dialects: &[&dyn StratumDialect], conversations: &str) {
+    testing::conform(dialects, &testing::scripts(conversations));
+}
+
 #[test]
-fn the_built_in_dialects_conform() {
-    let plugin = enter(built_ins);
-    let [btc, bch] = &*plugin.dialects else { panic!("two dialects") };
+fn conversations_go_as_written() {
+    let places = [("btc", "bitcoin-family"), ("bch", "bch"), ("dcr", "dcr"), ("eth", "eth")];
+    for (name, conversations) in places {
+        go_through(name, conversations, |dialects, from| testing::transcripts(dialects, from));
+    }
+}
 
-    testing::conform(&[&**btc], &testing::scripts(BITCOIN));
-    testing::conform(&[&**bch], &testing::scripts(BCH));
+#[test]
+fn btc_conforms() {
+    go_through("btc", "bitcoin-family", conforms);
+}
 
-    assert_eq!(plugin.health.standing().faults, 0);
+#[test]
+fn bch_conforms() {
+    go_through("bch", "bch", conforms);
+}
+
+#[test]
+fn dcr_conforms() {
+    go_through("dcr", "dcr", conforms);
+}
+
+#[test]
+fn eth_conforms() {
+    go_through("eth", "eth", conforms);
 }
 
 #[test]

@@ -27,7 +27,9 @@ pub(crate) unsafe extern "C" fn built_ins(
     let exported = || {
         let btc = Dialect::new(dialect_btc::DIALECT, "sha256d").about("Bitcoin");
         let bch = Dialect::new(dialect_bch::DIALECT, "sha256d").about("Bitcoin Cash");
-        exports("built-ins", vec![btc, bch], Vec::new())
+        let dcr = Dialect::new(dialect_dcr::DIALECT, "blake3").about("Decred");
+        let eth = Dialect::new(dialect_eth::DIALECT, "ethash").about("Ethereum's kind");
+        exports("built-ins", vec![btc, bch, dcr, eth], Vec::new())
     };
     // SAFETY: called as the header says.
     unsafe { sdk::enter(host, error, exported) }
