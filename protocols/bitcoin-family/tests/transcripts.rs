@@ -18,3 +18,9 @@ fn conversations_go_as_written() {
 fn the_dialect_conforms() {
     testing::conform(&[&BTC], &testing::scripts("tests/transcripts"));
 }
+
+#[test]
+fn made_up_conversations_are_survived() {
+    let scripts = testing::scripts("tests/transcripts");
+    testing::fuzz_seeded(&[&BTC], &scripts, 300);
+}

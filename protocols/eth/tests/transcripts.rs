@@ -12,3 +12,9 @@ fn conversations_go_as_written() {
 fn the_dialect_conforms() {
     testing::conform(&[&DIALECT], &testing::scripts("tests/transcripts"));
 }
+
+#[test]
+fn made_up_conversations_are_survived() {
+    let scripts = testing::scripts("tests/transcripts");
+    testing::fuzz_seeded(&[&DIALECT], &scripts, 300);
+}

@@ -61,6 +61,7 @@
 
 mod conformance;
 mod driver;
+mod fuzz;
 mod garbage;
 mod render;
 mod script;
@@ -68,6 +69,7 @@ mod transcript;
 mod world;
 
 pub use conformance::{Limits, check_conformance, conform};
+pub use fuzz::{fuzz, fuzz_seeded};
 pub use garbage::SplitMix64;
 pub use script::{Script, ScriptError};
 pub use transcript::{check_transcripts, scripts, transcripts};

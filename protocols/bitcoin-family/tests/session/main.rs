@@ -16,6 +16,7 @@ mod miners;
 mod pools;
 mod random;
 mod rungs;
+mod sessions;
 mod shares;
 mod sserver;
 mod switching;

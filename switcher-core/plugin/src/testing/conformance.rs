@@ -57,7 +57,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn bounds(&self) -> Bounds {
+    pub(super) fn bounds(&self) -> Bounds {
         Bounds { actions: self.actions, output: self.output, output_factor: self.output_factor }
     }
 }
@@ -261,7 +261,7 @@ fn accident(rng: &mut SplitMix64, driver: &Driver<'_>, material: &[&[u8]]) -> Ve
 }
 
 /// Makes an event happen unless accidents have made it impossible.
-fn go_on(driver: &mut Driver<'_>, event: &Event) -> Result<(), String> {
+pub(super) fn go_on(driver: &mut Driver<'_>, event: &Event) -> Result<(), String> {
     expect_rules(driver.step(event))?;
     for event in driver.obituaries() {
         expect_rules(driver.step(&event))?;
@@ -345,7 +345,7 @@ fn saved_bytes(driver: &Driver<'_>, version: u16) -> Result<usize, String> {
 
 /// Runs a case on a thread of its own name. A panic becomes an error; a hang ends the process, for
 /// a thread cannot be stopped from outside.
-fn watched(
+pub(super) fn watched(
     title: &str,
     patience: Duration,
     case: impl FnOnce() -> Result<(), String> + Send,

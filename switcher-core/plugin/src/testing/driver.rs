@@ -228,6 +228,9 @@ impl<'a> Driver<'a> {
             Event::Bytes(Side::Upstream(id), _) if !leg(id).is_some_and(Leg::is_open) => {
                 Err(format!("leg {id} is not open"))
             }
+            Event::Bytes(Side::Downstream, _) if self.world.is_probe => {
+                Err("a probe has no miner".to_owned())
+            }
             Event::CutOver(id) if leg(id) != Some(Leg::Ready) => {
                 Err(format!("leg {id} is not ready"))
             }

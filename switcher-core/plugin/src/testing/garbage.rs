@@ -33,7 +33,7 @@ impl SplitMix64 {
         items.get(self.below(items.len()))
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(super) fn byte(&mut self) -> u8 {
         self.next_u64().to_le_bytes()[0]
     }
 }
