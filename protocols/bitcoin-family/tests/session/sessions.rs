@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{Setting, World};
 
 /// One recording on its way through a session.
 struct Replay {
@@ -29,6 +29,8 @@ struct Replay {
     extranonce2_digits: usize,
     happened: BTreeMap<String, usize>,
     by_byte: bool,
+    /// Options of the pool.
+    options: Value,
 }
 
 /// Who says a line of a recording, and what.
@@ -80,8 +82,11 @@ fn play(file: &str) -> String {
 
 impl Replay {
     fn play(lines: &[(From, Value)], by_byte: bool) -> String {
+        let has_switcher = lines.iter().any(|(from, _)| *from == From::Switcher);
+        // Behind the original stands sserver, which adopts what it is proposed.
+        let options = if has_switcher { json!({"extranonce": "echo"}) } else { Value::Null };
         let mut replay = Self {
-            world: World::new(),
+            world: World::with(Setting::default().pool("pool1", &options, None)),
             answers: HashMap::new(),
             verdicts: HashMap::new(),
             early: Vec::new(),
@@ -93,8 +98,8 @@ impl Replay {
             extranonce2_digits: 0,
             happened: BTreeMap::new(),
             by_byte,
+            options,
         };
-        let has_switcher = lines.iter().any(|(from, _)| *from == From::Switcher);
         let asker = if has_switcher { From::Switcher } else { From::Miner };
         let mut methods = HashMap::new();
         for (from, line) in lines {
@@ -180,7 +185,7 @@ impl Replay {
 
     fn leg_up(&mut self, leg: u32) {
         self.leg = Some(leg);
-        let asked = self.world.leg_up(leg, &Value::Null);
+        let asked = self.world.leg_up(leg, &self.options);
         self.carry_out(&asked);
         for line in std::mem::take(&mut self.early) {
             self.pool(leg, &line);
@@ -421,16 +426,19 @@ recordings! {
         1 share 1 Reject(23) 1
         15 submitted 1
     "#;
+    // Login with the suffix, once answered; the second server is ready only with a job, which the
+    // recording ends before.
     a_coin_switch_of_the_original: "24-original-switcher-btc-coin-switch.txt" => r#"
         1 identify testacc testacc.rig1
-        1 miner: answer to mining.authorize, error 29
+        1 learn 1 {"extranonce1_size":4,"extranonce2_size":8,"version_mask":"1fffe000","echo":true}
+        1 miner: answer to mining.authorize
         1 miner: answer to mining.configure
         1 miner: answer to mining.extranonce.subscribe
         1 miner: answer to mining.subscribe
-        1 pool: mining.authorize
-        1 pool: mining.configure
-        1 pool: mining.subscribe
-        1 refuse 1 Login the pool refuses the user: [29,"Invalid username",null]
-        1 refuse 2 Later the miner has not logged in
+        1 miner: mining.set_difficulty
+        3 pool: mining.authorize
+        2 pool: mining.configure
+        2 pool: mining.subscribe
+        1 ready 1 echo
     "#;
 }
