@@ -124,7 +124,6 @@ impl Replay {
             match from {
                 From::Miner => replay.miner(line),
                 From::Pool if !is_answer(line) => replay.push(line),
-                From::Pool => {}
                 // A switcher that asks again from the start has a new connection.
                 From::Switcher if line["method"] == "mining.configure" => {
                     configured += 1;
@@ -132,7 +131,7 @@ impl Replay {
                         replay.leg_up(configured);
                     }
                 }
-                From::Switcher => {}
+                From::Pool | From::Switcher => {}
             }
         }
         let state = replay.happened.iter().map(|(what, count)| format!("{count} {what}\n"));
@@ -244,7 +243,7 @@ impl Replay {
             }
             what = format!("answer to {method}");
             if !line["error"].is_null() {
-                what += &format!(", error {}", line["error"][0]);
+                what = format!("{what}, error {}", line["error"][0]);
             }
         } else if what == "mining.notify" {
             let told = text(&line["params"][0]);
@@ -286,14 +285,14 @@ macro_rules! recordings {
 }
 
 recordings! {
-    bitaxe_at_antpool: "01-bitaxe-antpool.txt" => r#"
+    bitaxe_at_antpool: "01-bitaxe-antpool.txt" => r"
         1 identify xvf9u xvf9u.001
         1 miner: answer to mining.configure
         1 miner: answer to mining.subscribe
         1 pool: mining.authorize
         1 pool: mining.configure
         1 pool: mining.subscribe
-    "#;
+    ";
     bitaxe_at_braiins: "02-bitaxe-braiins-out-of-order.txt" => r#"
         1 identify poemechr poemechr.bitaxe
         1 learn 1 {"extranonce1_size":1,"extranonce2_size":6,"version_mask":"00000000"}
@@ -367,18 +366,18 @@ recordings! {
         1 ready 1 fold
         1 share - Orphan 0
     "#;
-    nerdqaxe_at_a_miningcore_fork: "10-nerdqaxe-miningcore-fork.txt" => r#"
+    nerdqaxe_at_a_miningcore_fork: "10-nerdqaxe-miningcore-fork.txt" => r"
         1 identify username-here username-here
         1 miner: answer to mining.configure
         1 miner: answer to mining.subscribe
         1 pool: mining.authorize
         1 pool: mining.configure
         1 pool: mining.subscribe
-    "#;
-    whatsminer_at_a_translator: "12-whatsminer-sri-translator-loop.txt" => r#"
+    ";
+    whatsminer_at_a_translator: "12-whatsminer-sri-translator-loop.txt" => r"
         1 miner: answer to mining.configure
         1 miner: answer to mining.subscribe
-    "#;
+    ";
     antminer_at_an_sserver: "13-antminer-bmminer-btcpool-sserver.txt" => r#"
         1 identify user1 user1.test
         1 learn 1 {"extranonce1_size":4,"extranonce2_size":8}
@@ -398,13 +397,13 @@ recordings! {
         1 pool: mining.subscribe
         1 ready 1 fold
     "#;
-    minerd_at_public_pool: "14-minerd-public-pool-resume.txt" => r#"
+    minerd_at_public_pool: "14-minerd-public-pool-resume.txt" => r"
         1 disregard bad_params by the miner
         1 miner: answer to mining.authorize, error 105
         1 miner: answer to mining.subscribe
         --
         1 miner: answer to mining.subscribe
-    "#;
+    ";
     the_replay_log_of_an_sserver: "22-btcpool-sserver-replay-log.txt" => r#"
         1 identify hu60 hu60.111
         1 learn 1 {"extranonce1_size":4,"extranonce2_size":8}
