@@ -153,9 +153,13 @@ impl Miner {
         self.order(Order::Raw(bytes.into()));
     }
 
-    /// Stops finding shares, or goes on. Answers are still heard.
-    pub fn pause(&self, paused: bool) {
-        self.order(Order::Pause(paused));
+    /// Stops finding shares, or goes on, and returns when it is so: from then on the report counts
+    /// every share that will ever be sent. Answers are still heard.
+    pub async fn pause(&self, paused: bool) {
+        let (done, obeyed) = oneshot::channel();
+        self.order(Order::Pause(paused, done));
+        // A miner whose connection has ended finds none either.
+        let _ = obeyed.await;
     }
 
     /// Stops reading from the connection, or reads on; what it says is not affected.

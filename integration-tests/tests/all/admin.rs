@@ -27,7 +27,7 @@ async fn the_books_of_the_metrics_agree_with_the_pools() {
     let switcher = one_coin(&[&pool]).await;
     let miner = alice(&switcher).await;
     shares_at(&pool, 20).await;
-    miner.pause(true);
+    miner.pause(true).await;
     stratum_peers::eventually("all are answered", || miner.report().unanswered == 0).await;
 
     let report = pool.report();

@@ -20,7 +20,7 @@ async fn served_when_writing(writing: Writing) {
 
     switcher.assign("alice", "bch");
     shares_at(&other, 20).await;
-    miner.pause(true);
+    miner.pause(true).await;
     eventually("all shares are answered", || miner.report().unanswered == 0).await;
 
     has_noticed_nothing(&miner);

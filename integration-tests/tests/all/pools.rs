@@ -119,7 +119,7 @@ async fn pool_that_leaves_submits_unanswered_is_left_and_the_shares_are_answered
 
     let miner = alice(&switcher).await;
     shares_at(&good, 10).await;
-    miner.pause(true);
+    miner.pause(true).await;
     eventually("all shares are answered", || miner.report().unanswered == 0).await;
 
     is_in_order(&miner);
@@ -219,7 +219,7 @@ async fn mined_without_a_refusal(config: PoolConfig) -> (Pool, Miner) {
     let miner = alice(&switcher).await;
 
     shares_at(&pool, 20).await;
-    miner.pause(true);
+    miner.pause(true).await;
     eventually("all shares are answered", || miner.report().unanswered == 0).await;
 
     has_noticed_nothing(&miner);
@@ -283,7 +283,7 @@ async fn extranonce_changes_to(size: usize, extranonce2_size: usize) {
     pool.change_extranonce(size, extranonce2_size);
     pool.new_job(false);
     shares_at(&pool, 20).await;
-    miner.pause(true);
+    miner.pause(true).await;
     eventually("all shares are answered", || miner.report().unanswered == 0).await;
 
     has_noticed_nothing(&miner);

@@ -94,7 +94,7 @@ async fn two_hundred_miners_that_asked_for_it_switch_to_a_pool_without_room_and_
     }
 
     for miner in &miners {
-        miner.pause(true);
+        miner.pause(true).await;
     }
     patiently("all is answered", || miners.iter().all(|miner| miner.report().unanswered == 0))
         .await;
@@ -351,7 +351,7 @@ async fn a_pools_own_change_reaches_a_miner_that_mines_by_its_extranonce() {
     small.change_extranonce(5, 2);
     eventually("the miner is told", || miner.report().extranonce2_size == 2).await;
     shares_at(&small, 5).await;
-    miner.pause(true);
+    miner.pause(true).await;
     eventually("all is answered", || miner.report().unanswered == 0).await;
 
     has_noticed_nothing(&miner);

@@ -81,7 +81,7 @@ impl Field {
         }
 
         for miner in &miners {
-            miner.pause(true);
+            miner.pause(true).await;
         }
         patiently("all shares are answered", || {
             miners.iter().all(|miner| miner.report().unanswered == 0)

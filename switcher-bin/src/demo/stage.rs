@@ -133,7 +133,7 @@ impl Stage {
     /// The books of all when no share is on its way any more.
     pub(super) async fn settle(&self) -> Books {
         for (_, miner) in &self.miners {
-            miner.pause(true);
+            miner.pause(true).await;
         }
         let began = Instant::now();
         loop {

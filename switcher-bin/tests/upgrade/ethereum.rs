@@ -71,7 +71,7 @@ async fn miners_of_all_variants_mine_on_through_upgrades_and_switches() {
     }
 
     for miner in &miners {
-        miner.pause(true);
+        miner.pause(true).await;
     }
     eventually("every share is answered", || {
         miners.iter().all(|miner| miner.report().unanswered == 0)

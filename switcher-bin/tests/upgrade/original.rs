@@ -213,7 +213,7 @@ async fn original_is_replaced_and_comes_back_and_its_miners_mine_on() {
     }
     let submitted: u64 = miners.iter().map(|miner| miner.report().submitted).sum();
     for miner in &miners {
-        miner.pause(true);
+        miner.pause(true).await;
     }
     // What the original reads while it executes is lost with it; what we read is not.
     let lost = || unanswered(&miners);
@@ -260,6 +260,6 @@ async fn way_back_that_fails_at_the_last_moment_leaves_the_miners_where_they_are
     world.writer.set(&format!("{COINS}/alice"), "bcc").await;
     shares_at(&bcc, 10).await;
     goes_on(&alice, 0);
-    alice.pause(true);
+    alice.pause(true).await;
     eventually("every share is answered", || alice.report().unanswered == 0).await;
 }

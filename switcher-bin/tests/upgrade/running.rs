@@ -325,7 +325,7 @@ impl Drop for Switcher {
 /// Stops the miners, waits until nothing is under way, and compares their books with the pools'.
 pub(crate) async fn books_agree(miners: &[Miner], pools: &[&Pool]) {
     for miner in miners {
-        miner.pause(true);
+        miner.pause(true).await;
     }
     eventually("every share is answered", || {
         miners.iter().all(|miner| {

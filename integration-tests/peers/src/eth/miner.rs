@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::config::Variant;
@@ -161,10 +161,13 @@ impl EthMiner {
         self.shared.lock().lines.to_vec()
     }
 
-    /// Stops finding shares, or goes on. Answers are still heard.
-    pub fn pause(&self, paused: bool) {
+    /// Stops finding shares, or goes on, and returns when it is so: from then on the report counts
+    /// every share that will ever be sent. Answers are still heard.
+    pub async fn pause(&self, paused: bool) {
+        let (done, obeyed) = oneshot::channel();
         // A miner whose connection has ended obeys no more; its report says so.
-        let _ = self.orders.send(Order::Pause(paused));
+        let _ = self.orders.send(Order::Pause(paused, done));
+        let _ = obeyed.await;
     }
 
     /// Writes a line as it is. Its answer counts as one to nothing, unless it is expected under

@@ -50,7 +50,7 @@ async fn a_wrong_share_is_refused_for_what_is_wrong_with_it() {
     let miner =
         EthMiner::connect(pool.address(), EthMinerConfig::new(Variant::EthProxy, "a")).await;
     shares_at(&pool, 1).await;
-    miner.pause(true);
+    miner.pause(true).await;
     eventually("answers", || miner.report().unanswered == 0).await;
     let header = hex::encode(miner.report().header.unwrap());
     let submit = |nonce: &str, header: &str, mix: &str| {

@@ -30,7 +30,7 @@ pub(super) enum Order {
     Ask { method: String, params: Value, waiter: oneshot::Sender<Value> },
     Close { reset: bool },
     Deafen(bool),
-    Pause(bool),
+    Pause(bool, oneshot::Sender<()>),
     Raw(Vec<u8>),
     Submit(ShareKind, oneshot::Sender<Outcome>),
 }
@@ -322,10 +322,13 @@ impl Worker {
                 connection.heard = tokio::time::Instant::now();
                 Ok(())
             }
-            Order::Pause(paused) => {
+            Order::Pause(paused, done) => {
                 self.paused = paused;
                 let held = std::mem::take(&mut connection.held);
-                self.put(connection, held).await
+                let put = self.put(connection, held).await;
+                // Whoever asked may have stopped waiting.
+                let _ = done.send(());
+                put
             }
             Order::Raw(bytes) => connection
                 .write

@@ -75,7 +75,7 @@ async fn books_of_both_sides_agree() {
     let (pool, miner) = pair(config, MinerConfig::new("alice.rig1")).await;
 
     eventually("four jobs", || miner.report().jobs >= 4).await;
-    miner.pause(true);
+    miner.pause(true).await;
     eventually("all answers", || miner.report().unanswered == 0).await;
 
     let (books, report) = (pool.report(), miner.report());
@@ -182,12 +182,12 @@ async fn a_changed_extranonce_counts_from_the_next_job_on() {
 async fn a_version_mask_counts_at_once() {
     let (pool, miner) = pair(PoolConfig::new(), MinerConfig::new("alice.rig1")).await;
     accepts(&pool, &miner, 3).await;
-    miner.pause(true);
+    miner.pause(true).await;
     eventually("all answers", || miner.report().unanswered == 0).await;
 
     pool.set_version_mask(0x00c0_0000);
     eventually("the mask", || miner.report().version_mask == Some(0x00c0_0000)).await;
-    miner.pause(false);
+    miner.pause(false).await;
 
     accepts(&pool, &miner, 3).await;
     all_is_well(&pool, &miner);

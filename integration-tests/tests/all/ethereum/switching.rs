@@ -88,7 +88,7 @@ async fn rounds(
     }
 
     for miner in &connected {
-        miner.pause(true);
+        miner.pause(true).await;
     }
     patiently("all shares are answered", || {
         connected.iter().all(|miner| miner.report().unanswered == 0)
@@ -102,7 +102,8 @@ async fn rounds(
     if really == 1 {
         assert!(pools.iter().all(|pool| pool.report().really_hashed == pool.report().accepted));
     }
-    assert_eq!(switcher.metric("switcher_switches_total").await, (miners * moves) as f64);
+    let switches = switcher.metric("switcher_switches_total").await;
+    assert_eq!(switches, (miners * moves) as f64, "every switch is counted once");
 }
 
 /// As many miners and switches as the promise is about. The stand-in hash is agreed on: a machine

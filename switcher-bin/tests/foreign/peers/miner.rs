@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +19,8 @@ const PACE: Duration = Duration::from_millis(25);
 /// The books of a miner.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MinerReport {
+    /// Finds no more shares. It stands beside their number, so that none is under way uncounted.
+    paused: bool,
     pub(crate) submitted: u64,
     pub(crate) accepted: u64,
     pub(crate) refused: Vec<String>,
@@ -39,7 +40,6 @@ impl MinerReport {
 #[derive(Debug)]
 pub(crate) struct Miner {
     report: Arc<Mutex<MinerReport>>,
-    paused: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -49,11 +49,9 @@ impl Miner {
         let stream = TcpStream::connect(to).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let report = Arc::new(Mutex::new(MinerReport::default()));
-        let paused = Arc::new(AtomicBool::new(false));
         let rig = Rig {
             worker: worker.to_owned(),
             report: Arc::clone(&report),
-            paused: Arc::clone(&paused),
             asked: BTreeSet::from([1, 2]),
             next_id: 3,
             authorized: false,
@@ -63,7 +61,7 @@ impl Miner {
             next_nonce: 1,
         };
         let task = tokio::spawn(rig.mine(stream, agent.to_owned()));
-        Self { report, paused, task }
+        Self { report, task }
     }
 
     pub(crate) fn report(&self) -> MinerReport {
@@ -72,7 +70,7 @@ impl Miner {
 
     /// No more shares.
     pub(crate) fn pause(&self) {
-        self.paused.store(true, Ordering::SeqCst);
+        self.report.lock().unwrap().paused = true;
     }
 }
 
@@ -93,7 +91,6 @@ struct Job {
 struct Rig {
     worker: String,
     report: Arc<Mutex<MinerReport>>,
-    paused: Arc<AtomicBool>,
     /// Ids without an answer.
     asked: BTreeSet<u64>,
     next_id: u64,
@@ -188,7 +185,8 @@ impl Rig {
 
     /// A share of the latest job.
     fn share(&mut self) -> String {
-        if self.paused.load(Ordering::SeqCst) {
+        let mut report = self.report.lock().unwrap();
+        if report.paused {
             return String::new();
         }
         let Some(job) = &self.job else { return String::new() };
@@ -204,7 +202,7 @@ impl Rig {
         let id = self.next_id;
         self.next_id += 1;
         self.asked.insert(id);
-        self.report.lock().unwrap().submitted += 1;
+        report.submitted += 1;
         let params = json!([self.worker, job.id, format!("0x{nonce}")]);
         format!("{}\n", json!({"id": id, "method": "mining.submit", "params": params}))
     }

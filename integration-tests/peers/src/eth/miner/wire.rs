@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::EthMinerConfig;
@@ -21,7 +21,7 @@ use crate::lines::{End, LineReader};
 /// What the handle asks of the task.
 #[derive(Debug)]
 pub(super) enum Order {
-    Pause(bool),
+    Pause(bool, oneshot::Sender<()>),
     Say(String, Option<u64>),
 }
 
@@ -118,8 +118,10 @@ impl Worker {
                     }
                 },
                 order = self.orders.recv() => match order? {
-                    Order::Pause(paused) => {
+                    Order::Pause(paused, done) => {
                         self.paused = paused;
+                        // Whoever asked may have stopped waiting.
+                        let _ = done.send(());
                         Ok(())
                     }
                     Order::Say(line, id) => {
