@@ -19,6 +19,15 @@ mod storm;
 use dice::Dice;
 use stage::Stage;
 
+/// By what means miners are brought to pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Those that they do not notice: `echo` and `fold`.
+    Unnoticed,
+    /// Those, and `announce` for miners that ask for it.
+    Told,
+}
+
 /// What was played in a case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -30,6 +39,8 @@ pub struct Tally {
     pub sessions: u64,
     /// Shares that were found.
     pub shares: u64,
+    /// Times that a miner was told another extranonce.
+    pub told: u64,
 }
 
 /// A promise that was broken.
@@ -41,13 +52,13 @@ pub struct Broken {
     pub trace: Vec<String>,
 }
 
-/// Plays the case of a seed.
+/// Plays the case of a seed in this manner.
 ///
 /// # Errors
 ///
 /// A promise was broken.
-pub fn play(seed: u64, trace: bool) -> Result<Tally, Broken> {
-    let mut stage = Stage::new(Dice::new(seed), trace);
+pub fn play(seed: u64, manner: Manner, trace: bool) -> Result<Tally, Broken> {
+    let mut stage = Stage::new(Dice::new(seed), manner, trace);
     for _ in 0..2 {
         stage.storm(50);
         stage.calm();
@@ -58,6 +69,7 @@ pub fn play(seed: u64, trace: bool) -> Result<Tally, Broken> {
         freezes: stage.freezes,
         sessions: u64::from(stage.sessions),
         shares: stage.books.shares.len() as u64,
+        told: stage.books.told,
     };
     match stage.books.broken.take() {
         None => Ok(tally),

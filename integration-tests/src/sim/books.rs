@@ -62,6 +62,8 @@ pub(crate) struct Books {
     pub(crate) outstanding: HashMap<u32, u32>,
     /// Shares that went up, that were answered, and that were accepted.
     pub(crate) counts: Counts,
+    /// How often a miner was told another extranonce.
+    pub(crate) told: u64,
     pub(crate) broken: Option<String>,
     /// What happened, if it shall be told.
     pub(crate) trace: Option<Vec<String>>,

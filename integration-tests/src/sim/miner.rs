@@ -21,6 +21,8 @@ pub(crate) enum Login {
 pub(crate) enum Asked {
     Authorize,
     Configure,
+    /// To be told of other extranonces.
+    Extranonces,
     /// A further worker.
     Further,
     /// Something only a pool may know.
@@ -40,6 +42,8 @@ pub(crate) struct Work {
     coinbase1: String,
     coinbase2: String,
     time: u32,
+    /// What it is mined by.
+    own: (String, usize),
 }
 
 #[derive(Debug)]
@@ -66,7 +70,14 @@ pub(crate) struct Miner {
     pub(crate) subscribed: bool,
     sent_subscribe: bool,
     configured: bool,
+    /// What the next job is mined by.
     pub(crate) own: Option<(String, usize)>,
+    /// What it was given when it subscribed.
+    pub(crate) first_own: Option<(String, usize)>,
+    /// It has asked to be told of other extranonces.
+    takes_extranonce: bool,
+    /// It is known to bear whatever it is told.
+    agile: bool,
     pub(crate) work: VecDeque<Work>,
     difficulty: Option<f64>,
     next_id: u32,
@@ -94,6 +105,9 @@ impl Miner {
             sent_subscribe: false,
             configured: false,
             own: None,
+            first_own: None,
+            takes_extranonce: false,
+            agile: false,
             work: VecDeque::new(),
             difficulty: None,
             next_id: 0,
@@ -132,6 +146,8 @@ impl Miner {
             2 => json!([7]),
             _ => json!(["cgminer/4.11.1"]),
         };
+        // Of others nothing is known, or that they bear another size badly.
+        self.agile = params[0] == "cgminer/4.11.1";
         self.ask("mining.subscribe", &params, Asked::Subscribe, dice);
     }
 
@@ -143,6 +159,10 @@ impl Miner {
     pub(crate) fn configure(&mut self, dice: &mut Dice) {
         let params = json!([["version-rolling"], {"version-rolling.mask": "ffffffff"}]);
         self.ask("mining.configure", &params, Asked::Configure, dice);
+    }
+
+    pub(crate) fn ask_for_extranonces(&mut self, dice: &mut Dice) {
+        self.ask("mining.extranonce.subscribe", &json!([]), Asked::Extranonces, dice);
     }
 
     /// What a miner does to get work, if it has not done it.
@@ -160,7 +180,7 @@ impl Miner {
         match dice.below(12) {
             0 => self.configure(dice),
             1 => self.subscribe(dice),
-            2 => self.ask("mining.extranonce.subscribe", &json!([]), Asked::Simple, dice),
+            2 => self.ask_for_extranonces(dice),
             3 => self.ask("mining.suggest_difficulty", &json!([4]), Asked::Simple, dice),
             4 => self.ask("mining.ping", &json!([]), Asked::Simple, dice),
             5 => self.ask("mining.get_transactions", &json!(["1"]), Asked::Simple, dice),
@@ -180,15 +200,16 @@ impl Miner {
 
     /// Finds a share, mostly of the latest job.
     pub(crate) fn share(&mut self, latest: bool, dice: &mut Dice, books: &mut Books) {
-        let (Some((extranonce1, size2)), false) = (self.own.clone(), self.work.is_empty()) else {
+        if self.work.is_empty() {
             return;
-        };
+        }
         let back = if latest || dice.chance(70) { 0 } else { dice.index(self.work.len().min(6)) };
         let Some(work) = self.work.get(self.work.len() - 1 - back).cloned() else { return };
         self.next_nonce += 1;
         let nonce = format!("{:04x}{:04x}", self.name & 0xffff, self.next_nonce);
-        let extranonce2 = dice.hex(size2);
-        let coinbase = [&*work.coinbase1, &*extranonce1, &*extranonce2, &*work.coinbase2].concat();
+        let (extranonce1, size2) = &work.own;
+        let extranonce2 = dice.hex(*size2);
+        let coinbase = [&*work.coinbase1, extranonce1, &*extranonce2, &*work.coinbase2].concat();
         let time = format!("{:08x}", work.time + u32::try_from(dice.below(5)).unwrap_or(0));
         let worker = if dice.chance(90) { "alice.r0" } else { "alice.r9" };
         let share = Share {
@@ -225,6 +246,10 @@ impl Miner {
                 self.fresh_shares.push(nonce.clone());
                 self.login != Login::Done
             }
+            Asked::Extranonces => {
+                self.takes_extranonce = true;
+                true
+            }
             Asked::Configure | Asked::Simple | Asked::Subscribe => true,
         };
         if in_order {
@@ -250,6 +275,7 @@ impl Miner {
                         let configured = self.configured;
                         books.hold(configured, || "a mask without configure".to_owned());
                     }
+                    "mining.set_extranonce" => self.is_told(&params, books),
                     "client.show_message" => {}
                     _ => books.broken(|| format!("the miner is told {line}")),
                 }
@@ -281,7 +307,11 @@ impl Miner {
             }
             Asked::Subscribe => self.is_subscribed(result, books),
             Asked::Share(nonce) => self.judged(&nonce, result, error, books),
-            Asked::Authorize | Asked::Further | Asked::Relay | Asked::Simple => {}
+            Asked::Authorize
+            | Asked::Extranonces
+            | Asked::Further
+            | Asked::Relay
+            | Asked::Simple => {}
         }
     }
 
@@ -291,8 +321,20 @@ impl Miner {
         let own = (extranonce1, usize::try_from(size2).unwrap_or_default());
         let is_same = self.own.as_ref().is_none_or(|before| *before == own);
         books.hold(is_same, || format!("the extranonce changed to {own:?}"));
+        self.first_own.get_or_insert_with(|| own.clone());
         self.own = Some(own);
         self.subscribed = true;
+    }
+
+    /// Another extranonce, by which jobs are mined from the next one on.
+    fn is_told(&mut self, params: &[Value], books: &mut Books) {
+        books.told += 1;
+        let asked = self.takes_extranonce;
+        books.hold(asked, || format!("told {params:?} without asking"));
+        let extranonce1 = params.first().and_then(Value::as_str).map(str::to_owned);
+        let size2 = params.get(1).and_then(Value::as_u64).and_then(|size| size.try_into().ok());
+        self.own = extranonce1.zip(size2);
+        books.hold(self.own.is_some(), || format!("told {params:?}"));
     }
 
     fn judged(&mut self, nonce: &str, result: &Value, error: &Value, books: &mut Books) {
@@ -352,6 +394,7 @@ impl Miner {
             coinbase1: coinbase1.to_owned(),
             coinbase2: text(3).to_owned(),
             time,
+            own,
         });
         if self.work.len() > 12 {
             self.work.pop_front();
@@ -371,6 +414,11 @@ impl Miner {
                 && !matches!(request.asked, Asked::Further | Asked::Relay | Asked::Share(_))
         };
         self.requests.values().filter(waits).map(|request| format!("{:?}", request.asked)).collect()
+    }
+
+    /// Whether it can be told another extranonce.
+    pub(crate) fn can_be_told(&self) -> bool {
+        self.takes_extranonce && self.agile
     }
 
     /// When the miner last had reason to wait for its login.

@@ -86,7 +86,7 @@ impl Model {
         match told {
             Told::CutOver => self.served = true,
             Told::Disregarded(switcher_plugin::Side::Downstream) => self.faults += 1,
-            Told::Disregarded(_) => {}
+            Told::Disregarded(_) | Told::LegRefused(..) => {}
             Told::Forgotten => {
                 *self = Self { faults: self.faults, served: self.served, ..Self::new(now) };
             }

@@ -79,6 +79,8 @@ pub(crate) enum Told {
     Disregarded(Side),
     Forgotten,
     Identified(Standing),
+    /// By the pool of this number in the scene, and why.
+    LegRefused(usize, String),
     Refused(&'static str),
 }
 
@@ -333,8 +335,9 @@ impl Host for Outside {
                     link.admitted &= matches!(link.state, LinkState::Dialling(_));
                 }
             }
-            Event::LegRefused(pool, retry, _) => {
+            Event::LegRefused(pool, retry, why) => {
                 let pool = self.number_of(pool);
+                self.told.push(Told::LegRefused(pool, why.to_owned()));
                 if matches!(retry, Retry::Later | Retry::User) {
                     self.failed(pool);
                 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -11,13 +12,17 @@ use switcher_core::plan::{Plan, PoolId};
 use switcher_core::settings::{CoinSettings, ListenerSettings, Pacing, PoolSettings};
 use switcher_plugin::{Coin, Rung, Rungs, StratumDialect};
 
+use super::Manner;
 use super::dice::Dice;
 
 /// What is assigned: coins of the miner's algorithm, one of another, one that is not configured.
 pub(crate) const COINS: [&str; 5] = ["btc", "bch", "small", "other", "nowhere"];
 
 /// What a miner that notices nothing can be brought to pools by.
-const RUNGS: Rungs = Rungs::NONE.with(Rung::Echo).with(Rung::Fold);
+const UNNOTICED: Rungs = Rungs::NONE.with(Rung::Echo).with(Rung::Fold);
+
+/// Sizes of extranonce2 that a miner can be told of, whatever its own is.
+const TELLABLE: RangeInclusive<usize> = 4..=8;
 
 /// One pool as it is in truth.
 #[derive(Debug, Clone)]
@@ -37,10 +42,12 @@ pub(crate) struct Spec {
 pub(crate) struct Scene {
     pub(crate) pools: Vec<Spec>,
     pub(crate) plans: Vec<Plan>,
+    /// Miners that ask for it may be told another extranonce.
+    pub(crate) tells: bool,
 }
 
 impl Scene {
-    pub(crate) fn draw(dice: &mut Dice) -> Self {
+    pub(crate) fn draw(dice: &mut Dice, manner: Manner) -> Self {
         let all_echo = dice.chance(15);
         let mut pools = Vec::new();
         for (coin, count) in [("btc", 2), ("bch", 2), ("small", 1), ("other", 1)] {
@@ -67,8 +74,10 @@ impl Scene {
             _ => Value::Null,
         };
         let lacking = dice.index(4);
-        let plans = vec![plan(&pools, None, &options), plan(&pools, Some(lacking), &options)];
-        Self { pools, plans }
+        let tells = manner == Manner::Told;
+        let plan = |lacking| plan(&pools, lacking, &options, tells);
+        let plans = vec![plan(None), plan(Some(lacking))];
+        Self { pools, plans, tells }
     }
 
     pub(crate) fn plan(&self, at: usize) -> &Plan {
@@ -96,12 +105,14 @@ impl Scene {
         to != "nowhere" && from.is_none_or(|from| algorithm(from) == algorithm(to))
     }
 
-    /// The pools of a coin that a miner with such an extranonce can be served by, best first.
+    /// The pools of a coin that a miner with such an extranonce can be served by, best first; one
+    /// that can be told another included.
     pub(crate) fn servable(
         &self,
         plan: usize,
         coin: &str,
         own: &(String, usize),
+        can_be_told: bool,
         echo: &str,
     ) -> Vec<usize> {
         let (extranonce1, size2) = own;
@@ -109,7 +120,11 @@ impl Scene {
         let fits = |at: &usize| {
             let pool = self.spec(*at);
             let adopts = pool.echo && echo == extranonce1 && *size2 == pool.extranonce2_size;
-            adopts || pool.extranonce2_size >= extranonce1.len() / 2 + size2
+            let tells = self.tells
+                && can_be_told
+                && pool.extranonce1_size > 0
+                && TELLABLE.contains(&pool.extranonce2_size);
+            adopts || tells || pool.extranonce2_size >= extranonce1.len() / 2 + size2
         };
         pools.map(|id| self.number(plan, *id)).filter(fits).collect()
     }
@@ -120,7 +135,7 @@ pub(crate) fn dialects() -> Vec<Arc<dyn StratumDialect>> {
     vec![Arc::new(dialect_btc::DIALECT), Arc::new(dialect_bch::DIALECT)]
 }
 
-fn plan(pools: &[Spec], lacking: Option<usize>, options: &Value) -> Plan {
+fn plan(pools: &[Spec], lacking: Option<usize>, options: &Value, tells: bool) -> Plan {
     let mut coins = BTreeMap::new();
     for (at, pool) in pools.iter().enumerate() {
         if lacking == Some(at) {
@@ -150,7 +165,7 @@ fn plan(pools: &[Spec], lacking: Option<usize>, options: &Value) -> Plan {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         dialects: vec!["btc".to_owned(), "bch".to_owned()],
         options: options.clone(),
-        rungs: RUNGS,
+        rungs: if tells { UNNOTICED.with(Rung::Announce) } else { UNNOTICED },
     };
     let settings = Settings { listeners: vec![listener], coins, ..Settings::default() };
     Plan::new(&settings, &dialects()).expect("the settings are right")

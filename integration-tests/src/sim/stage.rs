@@ -11,6 +11,7 @@ use switcher_plugin::{
     StratumDialect,
 };
 
+use super::Manner;
 use super::books::Books;
 use super::dice::Dice;
 use super::miner::{Login, Miner};
@@ -48,8 +49,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(mut dice: Dice, trace: bool) -> Self {
-        let scene = Rc::new(Scene::draw(&mut dice));
+    pub(crate) fn new(mut dice: Dice, manner: Manner, trace: bool) -> Self {
+        let scene = Rc::new(Scene::draw(&mut dice, manner));
         let board = Standing { verdict: Known::Assigned(Coin::new("btc")), canonical: None };
         let outside = Outside::new(Rc::clone(&scene), dice.clone(), board);
         let opened = outside.now;
@@ -115,6 +116,9 @@ impl Stage {
         }
         if self.dice.chance(90) {
             self.miner.subscribe(&mut self.dice);
+        }
+        if self.scene.tells && self.dice.chance(70) {
+            self.miner.ask_for_extranonces(&mut self.dice);
         }
         if self.dice.chance(80) {
             self.miner.authorize(&mut self.dice);
@@ -564,7 +568,8 @@ impl Stage {
     /// For how long a pool has been well that could serve the session where it shall be.
     pub(crate) fn reachable(&self) -> u64 {
         let (Some(target), Some(own)) = (&self.model.target, self.own()) else { return 0 };
-        let servable = self.scene.servable(self.outside.plan, target, &own, &self.proposal());
+        let (plan, can) = (self.outside.plan, self.miner.can_be_told());
+        let servable = self.scene.servable(plan, target, &own, can, &self.proposal());
         let well = |pool: &usize| {
             let since = self.well_since.get(*pool).copied().flatten();
             super::miner::lasted(since, self.now())
@@ -578,8 +583,12 @@ impl Stage {
         format!("{:08x}", 0x0100_0000 + self.sessions * 0x0001_0203)
     }
 
-    /// The miner's extranonce, by the session's own account.
+    /// The extranonce that the miner has or will be given, whatever it was told later; by the
+    /// session's own account until the miner knows.
     pub(crate) fn own(&self) -> Option<(String, usize)> {
+        if let Some(own) = &self.miner.first_own {
+            return Some(own.clone());
+        }
         let (mut extranonce1, mut size2) = (None, None);
         self.machine.as_ref()?.dialect().describe(&mut |name, value| match name {
             "extranonce1" => extranonce1 = Some(value.to_string()),

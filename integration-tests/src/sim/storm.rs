@@ -212,7 +212,8 @@ impl Stage {
             format!("without an answer: {unanswered:?}")
         });
         let Some(own) = self.own() else { return };
-        let servable = self.scene.servable(self.outside.plan, &target, &own, &self.proposal());
+        let (plan, can) = (self.outside.plan, self.miner.can_be_told());
+        let servable = self.scene.servable(plan, &target, &own, can, &self.proposal());
         let Some(best) = servable.first().copied() else { return };
         let Some(active) = self.machine.as_ref().and_then(Machine::active) else {
             return self.books.broken(|| "no leg, though all pools are well".to_owned());

@@ -1,35 +1,35 @@
-//! Plays simulated cases. `SWITCHER_SEED=<seed>` plays one and prints what happens in it,
-//! `SWITCHER_CASES=<count>` plays that many, from `SWITCHER_FROM=<seed>` on.
+//! Plays simulated cases. `SWITCHER_SEED=<seed>` plays one of each manner and prints what happens in
+//! it, `SWITCHER_CASES=<count>` plays that many, from `SWITCHER_FROM=<seed>` on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use integration_tests::sim::{Broken, Tally, play};
+use integration_tests::sim::{Broken, Manner, Tally, play};
 
-/// Cases of a usual run.
-const CASES: u64 = 2_000;
+/// Cases of a usual run, of each manner.
+const CASES: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 /// Plays a case; a panic breaks a promise, too.
-fn outcome(seed: u64, trace: bool) -> Result<Tally, Broken> {
-    catch_unwind(AssertUnwindSafe(|| play(seed, trace)))
+fn outcome(seed: u64, manner: Manner, trace: bool) -> Result<Tally, Broken> {
+    catch_unwind(AssertUnwindSafe(|| play(seed, manner, trace)))
         .unwrap_or_else(|_| Err(Broken { why: "it panicked".to_owned(), trace: Vec::new() }))
 }
 
 /// Plays cases that broke a promise once.
-fn replay(seeds: &[u64]) {
+fn replay(manner: Manner, seeds: &[u64]) {
     for &seed in seeds {
-        let why = outcome(seed, false).err().map(|broken| broken.why);
+        let why = outcome(seed, manner, false).err().map(|broken| broken.why);
         assert_eq!(why, None, "SWITCHER_SEED={seed}");
     }
 }
 
-#[test]
-fn the_promises_hold_whatever_happens() {
+/// Plays many cases.
+fn the_promises_hold(manner: Manner) {
     if let Some(seed) = number("SWITCHER_SEED") {
-        let outcome = outcome(seed, true);
+        let outcome = outcome(seed, manner, true);
         if let Err(broken) = outcome {
             println!("{}", broken.trace.join("\n"));
             panic!("SWITCHER_SEED={seed}: {}", broken.why);
@@ -45,7 +45,7 @@ fn the_promises_hold_whatever_happens() {
             .map(|part| {
                 scope.spawn(move || {
                     let seeds = (from..from + cases).filter(move |seed| seed % threads == part);
-                    seeds.map(|seed| (seed, outcome(seed, false))).collect::<Vec<_>>()
+                    seeds.map(|seed| (seed, outcome(seed, manner, false))).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -57,38 +57,51 @@ fn the_promises_hold_whatever_happens() {
                         sum.freezes += tally.freezes;
                         sum.sessions += tally.sessions;
                         sum.shares += tally.shares;
+                        sum.told += tally.told;
                     }
                     Err(why) => broken.push((seed, why.why)),
                 }
             }
         }
     });
-    println!("{cases} cases: {sum:?}");
+    println!("{cases} cases, {manner:?}: {sum:?}");
     broken.sort();
     let count = broken.len();
+    assert_eq!(sum.told > 0, manner == Manner::Told, "what was to be played is played");
     let list: Vec<String> =
         broken.iter().take(40).map(|(seed, why)| format!("SWITCHER_SEED={seed}: {why}")).collect();
     assert!(list.is_empty(), "{count} of {cases} cases break a promise\n{}", list.join("\n"));
 }
 
 #[test]
+fn the_promises_hold_whatever_happens() {
+    the_promises_hold(Manner::Unnoticed);
+}
+
+#[test]
+fn the_promises_hold_for_miners_that_are_told_of_extranonces() {
+    the_promises_hold(Manner::Told);
+}
+
+#[test]
 fn a_case_is_the_same_every_time() {
     for seed in 0..5 {
-        assert_eq!(outcome(seed, true), outcome(seed, true));
+        let outcome = || outcome(seed, Manner::Told, true);
+        assert_eq!(outcome(), outcome());
     }
 }
 
 #[test]
 fn a_registration_of_a_sub_account_that_mines_closes_nobody() {
-    replay(&[2, 79, 160]);
+    replay(Manner::Unnoticed, &[2, 79, 160]);
 }
 
 #[test]
 fn a_miner_without_a_pool_tries_again_what_could_not_serve_it() {
-    replay(&[130, 308, 414, 5264]);
+    replay(Manner::Unnoticed, &[130, 308, 414, 5264]);
 }
 
 #[test]
 fn a_leg_that_lost_its_room_is_not_returned_to() {
-    replay(&[435, 2328, 3583]);
+    replay(Manner::Unnoticed, &[435, 2328, 3583]);
 }
