@@ -26,6 +26,8 @@ pub enum Manner {
     Unnoticed,
     /// Those, and `announce` for miners that ask for it.
     Told,
+    /// Those that they do not notice, and `reconnect`.
+    SentBack,
 }
 
 /// What was played in a case.
@@ -41,6 +43,8 @@ pub struct Tally {
     pub shares: u64,
     /// Times that a miner was told another extranonce.
     pub told: u64,
+    /// Times that a miner was sent back.
+    pub sent_back: u64,
 }
 
 /// A promise that was broken.
@@ -70,6 +74,7 @@ pub fn play(seed: u64, manner: Manner, trace: bool) -> Result<Tally, Broken> {
         sessions: u64::from(stage.sessions),
         shares: stage.books.shares.len() as u64,
         told: stage.books.told,
+        sent_back: stage.sent_back,
     };
     match stage.books.broken.take() {
         None => Ok(tally),

@@ -8,6 +8,9 @@ use switcher_plugin::Millis;
 use super::books::{Books, JobKey, Share};
 use super::dice::Dice;
 
+/// The agent of miners that bear much. Of others nothing is known, or that they bear it badly.
+const AGILE: &str = "cgminer/4.11.1";
+
 /// How far the login is, as the miner knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Login {
@@ -76,8 +79,12 @@ pub(crate) struct Miner {
     pub(crate) first_own: Option<(String, usize)>,
     /// It has asked to be told of other extranonces.
     takes_extranonce: bool,
-    /// It is known to bear whatever it is told.
-    agile: bool,
+    /// What it calls itself, from the first time it says so.
+    agent: Option<Option<&'static str>>,
+    /// The session id that it was given, here or before.
+    session: Option<String>,
+    /// When it was told to reconnect.
+    pub(crate) told_to_leave: bool,
     pub(crate) work: VecDeque<Work>,
     difficulty: Option<f64>,
     next_id: u32,
@@ -93,7 +100,9 @@ pub(crate) struct Miner {
 }
 
 impl Miner {
-    pub(crate) fn new(name: u32) -> Self {
+    /// A new connection of a miner that had another before.
+    pub(crate) fn new(name: u32, before: Option<Self>) -> Self {
+        let (agent, session) = before.map_or((None, None), |before| (before.agent, before.session));
         Self {
             tx: Vec::new(),
             rx: Vec::new(),
@@ -107,7 +116,9 @@ impl Miner {
             own: None,
             first_own: None,
             takes_extranonce: false,
-            agile: false,
+            agent,
+            session,
+            told_to_leave: false,
             work: VecDeque::new(),
             difficulty: None,
             next_id: 0,
@@ -140,14 +151,17 @@ impl Miner {
 
     pub(crate) fn subscribe(&mut self, dice: &mut Dice) {
         self.sent_subscribe = true;
-        let params = match dice.below(6) {
-            0 => json!([]),
-            1 => json!(["NiceHash/1.0.0"]),
-            2 => json!([7]),
-            _ => json!(["cgminer/4.11.1"]),
+        let drawn = match dice.below(6) {
+            0 | 2 => None,
+            1 => Some("NiceHash/1.0.0"),
+            _ => Some(AGILE),
         };
-        // Of others nothing is known, or that they bear another size badly.
-        self.agile = params[0] == "cgminer/4.11.1";
+        let params = match (*self.agent.get_or_insert(drawn), &self.session) {
+            (None, _) if dice.chance(50) => json!([]),
+            (None, _) => json!([7]),
+            (Some(agent), Some(session)) => json!([agent, session]),
+            (Some(agent), None) => json!([agent]),
+        };
         self.ask("mining.subscribe", &params, Asked::Subscribe, dice);
     }
 
@@ -276,6 +290,7 @@ impl Miner {
                         books.hold(configured, || "a mask without configure".to_owned());
                     }
                     "mining.set_extranonce" => self.is_told(&params, books),
+                    "client.reconnect" => self.told_to_leave = true,
                     "client.show_message" => {}
                     _ => books.broken(|| format!("the miner is told {line}")),
                 }
@@ -322,6 +337,7 @@ impl Miner {
         let is_same = self.own.as_ref().is_none_or(|before| *before == own);
         books.hold(is_same, || format!("the extranonce changed to {own:?}"));
         self.first_own.get_or_insert_with(|| own.clone());
+        self.session = result.pointer("/0/0/1").and_then(Value::as_str).map(str::to_owned);
         self.own = Some(own);
         self.subscribed = true;
     }
@@ -416,9 +432,19 @@ impl Miner {
         self.requests.values().filter(waits).map(|request| format!("{:?}", request.asked)).collect()
     }
 
+    /// It does not bring along what it was given before.
+    pub(crate) fn forget_session(&mut self) {
+        self.session = None;
+    }
+
+    /// Whether it is known to bear another extranonce, and to obey when it is told to reconnect.
+    pub(crate) fn is_agile(&self) -> bool {
+        self.agent == Some(Some(AGILE))
+    }
+
     /// Whether it can be told another extranonce.
     pub(crate) fn can_be_told(&self) -> bool {
-        self.takes_extranonce && self.agile
+        self.takes_extranonce && self.is_agile()
     }
 
     /// When the miner last had reason to wait for its login.

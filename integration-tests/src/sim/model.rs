@@ -29,6 +29,7 @@ pub(crate) struct Model {
     faults: u32,
     refused: Option<&'static str>,
     verdict: Option<Known>,
+    sent_back: bool,
 }
 
 /// What decides whether a session may be closed.
@@ -55,6 +56,7 @@ impl Model {
             faults: 0,
             refused: None,
             verdict: None,
+            sent_back: false,
         }
     }
 
@@ -86,7 +88,7 @@ impl Model {
         match told {
             Told::CutOver => self.served = true,
             Told::Disregarded(switcher_plugin::Side::Downstream) => self.faults += 1,
-            Told::Disregarded(_) | Told::LegRefused(..) => {}
+            Told::Disregarded(_) => {}
             Told::Forgotten => {
                 *self = Self { faults: self.faults, served: self.served, ..Self::new(now) };
             }
@@ -96,6 +98,7 @@ impl Model {
                 self.hears(standing, now, assignment);
             }
             Told::Refused(label) => self.refused = Some(label),
+            Told::SentBack => self.sent_back = true,
         }
     }
 
@@ -120,6 +123,7 @@ impl Model {
             "no pool could be reached" => {
                 lasted(self.poolless, now) >= millis(closing.hold) && reachable < 40_000
             }
+            "sent back" | "sent back, and its pool is gone" => self.sent_back,
             "too many faulty frames" => self.faults > closing.fault_limit,
             "no_assignment" => {
                 is_newcomer

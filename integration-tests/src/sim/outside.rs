@@ -7,10 +7,12 @@ use std::rc::Rc;
 
 use serde_json::Value;
 use switcher_core::board::Standing;
+use switcher_core::memory::Memory;
 use switcher_core::plan::PoolId;
 use switcher_core::session::machine::{Blame, DialError, DialWish, Event, Host, Note};
 use switcher_plugin::{LegId, Millis, Retry, Side, SubAccount, Verdict, WorkerName};
 
+use super::Manner;
 use super::books::Counts;
 use super::dice::Dice;
 use super::pool::{Connection, Health};
@@ -30,6 +32,8 @@ pub(crate) enum Due {
     Dialled(u32),
     /// A pool has a new block template.
     Job(u32),
+    /// The miner of this session closes its connection.
+    Leaves(u32),
     /// Bytes of a pool arrive.
     Pump(u32),
     /// A line arrives at a pool.
@@ -79,9 +83,8 @@ pub(crate) enum Told {
     Disregarded(Side),
     Forgotten,
     Identified(Standing),
-    /// By the pool of this number in the scene, and why.
-    LegRefused(usize, String),
     Refused(&'static str),
+    SentBack,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -113,6 +116,7 @@ pub(crate) struct Outside {
     pub(crate) holders: i32,
     /// Shares as the machine has told of them.
     pub(crate) counts: Counts,
+    pub(crate) memory: Memory,
     pub(crate) misuse: Option<String>,
 }
 
@@ -139,6 +143,7 @@ impl Outside {
             dials: 0,
             holders: 0,
             counts: Counts::default(),
+            memory: Memory::default(),
             misuse: None,
         }
     }
@@ -291,12 +296,15 @@ impl Host for Outside {
         self.told.push(Told::Forgotten);
     }
 
-    fn remember(&mut self, _: &str, _: Note) {
-        self.misuse = Some("a note about a miner that stays".to_owned());
+    fn remember(&mut self, key: &str, note: Note) {
+        if self.scene.manner != Manner::SentBack {
+            self.misuse = Some("a note about a miner that stays".to_owned());
+        }
+        self.memory.remember(key, note, self.now);
     }
 
-    fn recall(&mut self, _: &str) -> Option<Note> {
-        None
+    fn recall(&mut self, key: &str) -> Option<Note> {
+        self.memory.recall(key, self.now).0
     }
 
     fn better_pool(&mut self, than: PoolId) -> bool {
@@ -335,14 +343,18 @@ impl Host for Outside {
                     link.admitted &= matches!(link.state, LinkState::Dialling(_));
                 }
             }
-            Event::LegRefused(pool, retry, why) => {
+            Event::LegRefused(pool, retry, _) => {
                 let pool = self.number_of(pool);
-                self.told.push(Told::LegRefused(pool, why.to_owned()));
                 if matches!(retry, Retry::Later | Retry::User) {
                     self.failed(pool);
                 }
             }
-            Event::SentBack { .. } => self.misuse = Some("a miner was sent back".to_owned()),
+            Event::SentBack { .. } => {
+                if self.scene.manner != Manner::SentBack {
+                    self.misuse = Some("a miner was sent back".to_owned());
+                }
+                self.told.push(Told::SentBack);
+            }
             Event::Refused(refusal) => self.told.push(Told::Refused(refusal.label())),
             Event::Share { verdict, .. } => {
                 let is_ours = matches!(verdict, Verdict::Orphan | Verdict::Poolless);

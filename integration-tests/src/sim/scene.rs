@@ -42,8 +42,7 @@ pub(crate) struct Spec {
 pub(crate) struct Scene {
     pub(crate) pools: Vec<Spec>,
     pub(crate) plans: Vec<Plan>,
-    /// Miners that ask for it may be told another extranonce.
-    pub(crate) tells: bool,
+    pub(crate) manner: Manner,
 }
 
 impl Scene {
@@ -74,10 +73,9 @@ impl Scene {
             _ => Value::Null,
         };
         let lacking = dice.index(4);
-        let tells = manner == Manner::Told;
-        let plan = |lacking| plan(&pools, lacking, &options, tells);
+        let plan = |lacking| plan(&pools, lacking, &options, manner);
         let plans = vec![plan(None), plan(Some(lacking))];
-        Self { pools, plans, tells }
+        Self { pools, plans, manner }
     }
 
     pub(crate) fn plan(&self, at: usize) -> &Plan {
@@ -120,13 +118,19 @@ impl Scene {
         let fits = |at: &usize| {
             let pool = self.spec(*at);
             let adopts = pool.echo && echo == extranonce1 && *size2 == pool.extranonce2_size;
-            let tells = self.tells
+            let tells = self.manner == Manner::Told
                 && can_be_told
                 && pool.extranonce1_size > 0
                 && TELLABLE.contains(&pool.extranonce2_size);
             adopts || tells || pool.extranonce2_size >= extranonce1.len() / 2 + size2
         };
         pools.map(|id| self.number(plan, *id)).filter(fits).collect()
+    }
+
+    /// Whether a coin has a pool that a miner which comes back for it can be given room for.
+    pub(crate) fn servable_anew(&self, plan: usize, coin: &str) -> bool {
+        let mut pools = self.plan(plan).pools_of(&Coin::new(coin)).iter();
+        pools.any(|id| self.spec(self.number(plan, *id)).extranonce2_size >= 2)
     }
 }
 
@@ -135,7 +139,7 @@ pub(crate) fn dialects() -> Vec<Arc<dyn StratumDialect>> {
     vec![Arc::new(dialect_btc::DIALECT), Arc::new(dialect_bch::DIALECT)]
 }
 
-fn plan(pools: &[Spec], lacking: Option<usize>, options: &Value, tells: bool) -> Plan {
+fn plan(pools: &[Spec], lacking: Option<usize>, options: &Value, manner: Manner) -> Plan {
     let mut coins = BTreeMap::new();
     for (at, pool) in pools.iter().enumerate() {
         if lacking == Some(at) {
@@ -165,7 +169,11 @@ fn plan(pools: &[Spec], lacking: Option<usize>, options: &Value, tells: bool) ->
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         dialects: vec!["btc".to_owned(), "bch".to_owned()],
         options: options.clone(),
-        rungs: if tells { UNNOTICED.with(Rung::Announce) } else { UNNOTICED },
+        rungs: match manner {
+            Manner::Unnoticed => UNNOTICED,
+            Manner::Told => UNNOTICED.with(Rung::Announce),
+            Manner::SentBack => UNNOTICED.with(Rung::Reconnect),
+        },
     };
     let settings = Settings { listeners: vec![listener], coins, ..Settings::default() };
     Plan::new(&settings, &dialects()).expect("the settings are right")

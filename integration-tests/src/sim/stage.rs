@@ -2,6 +2,7 @@
 //! every call against the model.
 
 use std::cmp::Reverse;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use switcher_core::board::{Known, Standing};
@@ -46,6 +47,8 @@ pub(crate) struct Stage {
     pub(crate) sessions: u32,
     pub(crate) calls: u64,
     pub(crate) freezes: u64,
+    /// How often a miner was sent back.
+    pub(crate) sent_back: u64,
 }
 
 impl Stage {
@@ -62,7 +65,7 @@ impl Stage {
             outside,
             books,
             machine: None,
-            miner: Miner::new(0),
+            miner: Miner::new(0, None),
             model: Model::new(opened),
             well_since,
             plan_since: opened,
@@ -71,6 +74,7 @@ impl Stage {
             sessions: 0,
             calls: 0,
             freezes: 0,
+            sent_back: 0,
         };
         let pools = stage.scene.pools.clone();
         stage.books.note(|| format!("pools {pools:?}"));
@@ -90,8 +94,8 @@ impl Stage {
         SessionSeat {
             session: SessionId(u64::from(self.sessions)),
             short_id: 0x0100_0000 + self.sessions * 0x0001_0203,
-            entropy: [7; 16],
-            peer: None,
+            entropy: u128::from(self.sessions).to_be_bytes(),
+            peer: Some(IpAddr::from([192, 0, 2, 9])),
             listener: view,
         }
     }
@@ -106,7 +110,12 @@ impl Stage {
         let protocol = dialect_btc::DIALECT.open(Seat::Miner(self.seat(&view)));
         let id = SessionId(u64::from(self.sessions));
         self.machine = Some(Machine::new(id, "bitcoin", protocol, self.now()));
-        self.miner = Miner::new(self.sessions);
+        let before = std::mem::replace(&mut self.miner, Miner::new(0, None));
+        self.miner =
+            Miner::new(self.sessions, (self.scene.manner != Manner::Unnoticed).then_some(before));
+        if self.dice.chance(30) {
+            self.miner.forget_session();
+        }
         self.model = Model::new(self.now());
         self.cuts = 0;
         let (now, number) = (self.now(), self.sessions);
@@ -117,7 +126,7 @@ impl Stage {
         if self.dice.chance(90) {
             self.miner.subscribe(&mut self.dice);
         }
-        if self.scene.tells && self.dice.chance(70) {
+        if self.scene.manner == Manner::Told && self.dice.chance(70) {
             self.miner.ask_for_extranonces(&mut self.dice);
         }
         if self.dice.chance(80) {
@@ -350,6 +359,12 @@ impl Stage {
                 match due {
                     Due::Dialled(number) => self.dialled(number),
                     Due::Job(number) => self.template(number),
+                    Due::Leaves(session) => {
+                        if session == self.sessions {
+                            self.books.note(|| format!("{} the miner leaves", next.0));
+                            self.leave();
+                        }
+                    }
                     Due::Pump(number) => self.pump(number),
                     Due::Reads(number, line) => self.pool_reads(number, &line),
                 }
@@ -446,9 +461,17 @@ impl Stage {
         for told in std::mem::take(&mut self.outside.told) {
             self.books.note(|| format!("{} {told:?}", now.0));
             self.model.told(&told, now, assignment);
-            if let Told::CutOver = told {
-                self.cut_over();
+            match told {
+                Told::CutOver => self.cut_over(),
+                Told::SentBack => self.sent_back += 1,
+                _ => {}
             }
+        }
+        if std::mem::take(&mut self.miner.told_to_leave) {
+            let sends_back = self.scene.manner == Manner::SentBack && self.miner.is_agile();
+            self.books.hold(sends_back, || "told to reconnect".to_owned());
+            let at = now.plus(self.dice.below(5_000));
+            self.outside.schedule(at, Due::Leaves(self.sessions));
         }
         if let Some(misuse) = self.outside.misuse.take() {
             self.books.broken(|| misuse);

@@ -8,6 +8,7 @@ use switcher_core::board::Known;
 use switcher_core::session::machine::Machine;
 use switcher_plugin::Coin;
 
+use super::Manner;
 use super::outside::{LinkState, Parcel};
 use super::pool::Health;
 use super::scene::COINS;
@@ -184,7 +185,7 @@ impl Stage {
             let coin = Coin::new(*self.dice.pick(&["btc", "bch"]));
             self.news(Known::Assigned(coin));
         }
-        let dials = self.outside.dials;
+        let (dials, sent_back) = (self.outside.dials, self.sent_back);
         let end = self.now().plus(CALM_MS);
         while self.now() < end && self.books.broken.is_none() {
             self.begin();
@@ -198,15 +199,31 @@ impl Stage {
         }
         let dials = self.outside.dials - dials;
         self.books.hold(dials < 150, || format!("{dials} dials while all is well"));
+        let times = self.sent_back - sent_back;
+        self.books.hold(times <= 2, || format!("sent back {times} times while all is well"));
         self.check_rest();
     }
 
+    /// Whether the miner can be served by a pool of the coin, if need be after it was sent back.
+    fn comes_back_for(&self, coin: &str) -> bool {
+        self.scene.manner == Manner::SentBack
+            && self.miner.is_agile()
+            && self.outside.board.verdict == Known::Assigned(Coin::new(coin))
+            && self.scene.servable_anew(self.outside.plan, coin)
+    }
+
     fn check_rest(&mut self) {
-        let now = self.now();
-        if self.machine.is_none() || now.since(self.model.opened) < CALM_MS - 20_000 {
-            return;
-        }
         let Some(target) = self.model.target.clone() else { return };
+        let lasted = match self.machine {
+            Some(_) => self.now().since(self.model.opened),
+            None => 0,
+        };
+        let comes_back = self.comes_back_for(&target);
+        if lasted < CALM_MS - 20_000 {
+            return self.books.hold(lasted > CALM_MS / 2 || !comes_back, || {
+                format!("a miner that comes back for {target} is not kept")
+            });
+        }
         let unanswered = self.miner.unanswered();
         self.books.hold(unanswered.is_empty() && !self.miner.is_waiting(), || {
             format!("without an answer: {unanswered:?}")
@@ -214,7 +231,9 @@ impl Stage {
         let Some(own) = self.own() else { return };
         let (plan, can) = (self.outside.plan, self.miner.can_be_told());
         let servable = self.scene.servable(plan, &target, &own, can, &self.proposal());
-        let Some(best) = servable.first().copied() else { return };
+        if servable.is_empty() && !comes_back {
+            return;
+        }
         let Some(active) = self.machine.as_ref().and_then(Machine::active) else {
             return self.books.broken(|| "no leg, though all pools are well".to_owned());
         };
@@ -223,8 +242,9 @@ impl Stage {
         let (number, pool) = link.map_or((0, None), |link| (link.number, link.pool));
         self.books.hold(coin == target, || format!("it is on {coin}, not on {target}"));
         // A small extranonce may be the pool's by chance, so that there is room where none was seen.
-        let is_best = pool.is_some_and(|pool| pool <= best);
-        self.books.hold(is_best, || format!("it is at pool {pool:?}, not at {best}"));
+        let best = servable.first().copied();
+        let is_best = best.is_none_or(|best| pool.is_some_and(|pool| pool <= best));
+        self.books.hold(is_best, || format!("it is at pool {pool:?}, not at {best:?}"));
         if !self.miner.subscribed {
             return;
         }

@@ -58,6 +58,7 @@ fn the_promises_hold(manner: Manner) {
                         sum.sessions += tally.sessions;
                         sum.shares += tally.shares;
                         sum.told += tally.told;
+                        sum.sent_back += tally.sent_back;
                     }
                     Err(why) => broken.push((seed, why.why)),
                 }
@@ -68,6 +69,7 @@ fn the_promises_hold(manner: Manner) {
     broken.sort();
     let count = broken.len();
     assert_eq!(sum.told > 0, manner == Manner::Told, "what was to be played is played");
+    assert_eq!(sum.sent_back > 0, manner == Manner::SentBack, "what was to be played is played");
     let list: Vec<String> =
         broken.iter().take(40).map(|(seed, why)| format!("SWITCHER_SEED={seed}: {why}")).collect();
     assert!(list.is_empty(), "{count} of {cases} cases break a promise\n{}", list.join("\n"));
@@ -84,9 +86,14 @@ fn the_promises_hold_for_miners_that_are_told_of_extranonces() {
 }
 
 #[test]
+fn the_promises_hold_for_miners_that_are_sent_back() {
+    the_promises_hold(Manner::SentBack);
+}
+
+#[test]
 fn a_case_is_the_same_every_time() {
     for seed in 0..5 {
-        let outcome = || outcome(seed, Manner::Told, true);
+        let outcome = || outcome(seed, Manner::SentBack, true);
         assert_eq!(outcome(), outcome());
     }
 }
