@@ -339,6 +339,7 @@ impl Host for Outside {
                     self.failed(pool);
                 }
             }
+            Event::PluginFailed(what) => self.misuse = Some(format!("the dialect {what}")),
             Event::SentBack { .. } => self.misuse = Some("a miner was sent back".to_owned()),
             Event::Refused(refusal) => self.told.push(Told::Refused(refusal.label())),
             Event::Share { verdict, .. } => {
