@@ -4,15 +4,13 @@
 use jsonrpc::{
     Message, error_parts, is_json, is_null, is_truthy, member, write_reply, write_string,
 };
-use switcher_plugin::{Fault, FaultKind, Outbox, Side};
+use stratum_common::miner;
+use switcher_plugin::{Fault, Outbox};
 
 use crate::dialect::INDEX_BITS;
 use crate::login::Login;
 use crate::session::EthSession;
 use crate::variant::Variant;
-
-/// Most bytes of answers that may wait behind the answer to the login.
-pub(crate) const MAX_HELD: usize = 8 * 1024;
 
 /// An error of ours or of a pool, apart from any form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,26 +158,15 @@ pub(crate) fn write_answer(
 }
 
 impl EthSession {
-    /// Sends an answer to the miner; behind the answer to its login if that is still missing. A
-    /// request without an id gets none.
+    /// Sends an answer to the miner, in its turn.
     pub(crate) fn reply(
         &mut self,
         id: &[u8],
         out: &mut Outbox,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), Fault> {
-        if id.is_empty() {
-            return Ok(());
-        }
-        if !matches!(self.state.login, Login::Held(_)) {
-            out.send_with(Side::Downstream, write);
-            return Ok(());
-        }
-        let mut held = std::mem::take(&mut self.state.held).0.into_vec();
-        write(&mut held);
-        let fits = held.len() <= MAX_HELD;
-        self.state.held.0 = held.into();
-        if fits { Ok(()) } else { Err(Fault::downstream(FaultKind::Excess)) }
+        let waits = matches!(self.state.login, Login::Held(_));
+        miner::reply(id, waits.then_some(&mut self.state.held), out, write)
     }
 
     /// Sends the answer `result` to the miner.
