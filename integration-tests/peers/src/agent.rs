@@ -23,6 +23,10 @@ use crate::lines::{End, LineReader, Piece};
 use crate::shared::Shared;
 use state::State;
 
+/// What 2 to the power of 0 means to agents and their pools in tests. A share that goes to a wrong
+/// pool meets its difficulty once in a thousand times or so.
+pub const UNIT: f64 = 1e-8;
+
 /// What an agent is like.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
