@@ -443,28 +443,11 @@ impl Machine {
         match action {
             Action::Send(to, range) => cx.host.write(to, cx.outbox.sent(&range)),
             Action::Forward(to) => cx.host.write(to, frame),
-            Action::Submitted(leg) => {
-                if let Some(leg) = self.leg_mut(leg) {
-                    if leg.outstanding == 0 {
-                        leg.oldest_submit = cx.now;
-                    }
-                    leg.outstanding += 1;
-                    if let Some(pool) = leg.pool {
-                        cx.host.tell(Event::Submitted(pool));
-                    }
-                }
-            }
+            Action::Submitted(leg) => self.on_submitted(leg, cx),
             Action::Share { leg, verdict, difficulty } => {
                 self.count_share(leg, verdict, difficulty, cx);
             }
-            Action::Job(leg) => {
-                if let Some(leg) = self.leg_mut(leg) {
-                    leg.last_job = cx.now;
-                    if let Some(pool) = leg.pool {
-                        cx.host.tell(Event::Job(pool));
-                    }
-                }
-            }
+            Action::Job(leg) => self.on_job(leg, cx),
             // The board would hold the first name for ever.
             Action::Identify { .. } if self.who.is_some() => {
                 self.plugin_failed("identifies a second time", cx);
@@ -475,35 +458,11 @@ impl Machine {
                 self.waiting = Some(cx.now);
                 self.news = Some(standing);
             }
-            Action::LegReady(leg, rung) => {
-                if let Some(leg) = self.leg_mut(leg) {
-                    leg.rung = Some(rung);
-                    if leg.role == Role::Greeting {
-                        leg.role = Role::Ready;
-                        leg.since = cx.now;
-                        if let Some(pool) = leg.pool {
-                            cx.host.tell(Event::LegReady(pool));
-                        }
-                    }
-                    leg.can_serve = true;
-                }
-            }
+            Action::LegReady(leg, rung) => self.on_leg_ready(leg, rung, cx),
             Action::LegRefused { leg, retry, why } => self.doom(leg, retry, why),
-            Action::ReplaceLeg { leg, why, hint: _ } => {
-                // The hint is not followed: the configured addresses of a pool are the only ones
-                // an operator has approved.
-                if let Some(leg) = self.leg_mut(leg) {
-                    leg.replace = true;
-                    if leg.role == Role::Lingering {
-                        // It is not returned to; nothing else follows.
-                        return;
-                    }
-                    // A pool that asks again and again is not dialled at the speed of the wire.
-                    let not_before = leg.since.plus(legs::YOUNG_MS);
-                    self.retry.at = self.retry.at.max(not_before);
-                    self.trouble = Some(why);
-                }
-            }
+            // The hint is not followed: the configured addresses of a pool are the only ones an
+            // operator has approved.
+            Action::ReplaceLeg { leg, why, hint: _ } => self.on_replace(leg, why),
             Action::CannotMove { why } => {
                 cx.host.tell(Event::CannotMove(&why));
                 self.trouble = Some(why);
