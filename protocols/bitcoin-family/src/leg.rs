@@ -2,7 +2,7 @@
 //! and the requests that it has not answered. Decides nothing about the session.
 
 use serde::{Deserialize, Serialize};
-use stratum_common::pool::TextIds;
+use stratum_common::pool::{TextIds, name_hash};
 use switcher_plugin::{LegId, Millis, Profile, Rung, Rungs};
 
 use crate::adopt::Relay;
@@ -309,7 +309,7 @@ impl Leg {
     /// Books what is to be known about the share that was just asked: the difficulty of its job, and
     /// the time.
     pub(crate) fn book_share(&mut self, job_id: &[u8], now: Millis) {
-        let difficulty = self.difficulty_of(job_key(job_id));
+        let difficulty = self.difficulty_of(name_hash(job_id));
         if let Some(share) = self.outstanding.last_mut() {
             (share.difficulty, share.at) = (difficulty, now);
         }
@@ -343,7 +343,7 @@ impl Leg {
             }
         }
         self.job = Some(line);
-        self.job_key = job_key(job_id);
+        self.job_key = name_hash(job_id);
         self.job_at = now;
         self.job_difficulty = self.difficulty;
         self.job_sent_later = None;
@@ -437,12 +437,6 @@ impl Leg {
     }
 }
 
-/// What stands for a job's id: a hash, as ids may be long. Two jobs that share one would be booked with
-/// one's difficulty, and nothing worse.
-fn job_key(id: &[u8]) -> u32 {
-    id.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
 /// Whether two difficulties are not the same; both come from JSON and are compared as they came.
 fn differs(one: f64, other: f64) -> bool {
     one.to_bits() != other.to_bits()
@@ -491,7 +485,7 @@ mod tests {
         let mut job = |id: &str, difficulty: f64| {
             leg.difficulty = difficulty;
             leg.new_job(id.as_bytes(), Line(id.as_bytes().into()), Millis(0));
-            let worth = |id: &str| leg.difficulty_of(job_key(id.as_bytes()));
+            let worth = |id: &str| leg.difficulty_of(name_hash(id));
             (worth("a"), worth("b"), worth("c"), leg.rare.as_ref().map_or(0, |r| r.recent.len()))
         };
 

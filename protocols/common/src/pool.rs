@@ -51,10 +51,11 @@ impl TextIds {
     }
 }
 
-/// A short name for a pool's name (FNV-1a). Two pools with one hash would only be learnt about too
-/// often.
-pub fn name_hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+/// What stands for the name of a pool or a job, which may be long (FNV-1a). Two pools with one hash
+/// would only be learnt about too often, two jobs be booked with the difficulty of one.
+pub fn name_hash(name: impl AsRef<[u8]>) -> u32 {
+    let mix = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    name.as_ref().iter().fold(0x811c_9dc5, mix)
 }
 
 /// Answers a request with the id `id` that needs no miner. The pool is told that it is `agent`; what
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn pools_have_short_names() {
+    fn names_have_short_ones() {
         assert_eq!(name_hash(""), 0x811c_9dc5);
         assert_eq!(name_hash("a"), 0xe40c_292c);
     }
