@@ -1,8 +1,6 @@
 //! A dialect that fails ends its session and nothing else. What a sound one does is played by the
 //! simulation.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::fmt;
 
 use switcher_plugin::{Cut, Saved};
