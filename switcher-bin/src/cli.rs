@@ -173,27 +173,35 @@ pub(crate) fn run(
                 Err(mistakes) => refuse(&mistakes, err),
             };
         }
-        None => {
-            // After an upgrade of our own the file is one of the past, and names other sockets.
-            let runtime = go.runtime.as_deref().filter(|_| handed.is_none());
-            let left = runtime.map(inherited::take).unwrap_or_default();
-            // Whoever was given its miners back goes on as it was: the file may be what is wrong.
-            let text = handed.as_ref().and_then(Handed::configuration);
-            return match read(cli.given, &go, invocation, text) {
-                Ok(mut config) => {
-                    // The number that the miners' ids begin with.
-                    let zookeeper = config.sources.zookeeper.as_mut();
-                    let number = zookeeper.and_then(|source| source.server_id.as_mut());
-                    if let Some(number) = number.filter(|_| left.server_id > 0) {
-                        number.preferred = left.server_id;
-                    }
-                    run_until_stopped(&config, handed, left)
-                }
-                Err(mistakes) => refuse(&mistakes, err),
-            };
-        }
+        None => return serve(cli.given, &go, invocation, handed, err),
     }
     Ok(Outcome::Done)
+}
+
+/// Serves miners until it is stopped.
+fn serve(
+    given: Given,
+    go: &GoFlags,
+    invocation: &Invocation,
+    handed: Option<Handed>,
+    err: &mut dyn Write,
+) -> anyhow::Result<Outcome> {
+    // After an upgrade of our own the file is one of the past, and names other sockets.
+    let runtime = go.runtime.as_deref().filter(|_| handed.is_none());
+    let left = runtime.map(inherited::take).unwrap_or_default();
+    // Whoever was given its miners back goes on as it was: the file may be what is wrong.
+    let text = handed.as_ref().and_then(Handed::configuration);
+    let mut config = match read(given, go, invocation, text) {
+        Ok(config) => config,
+        Err(mistakes) => return refuse(&mistakes, err),
+    };
+    // The number that the miners' ids begin with.
+    let zookeeper = config.sources.zookeeper.as_mut();
+    let number = zookeeper.and_then(|source| source.server_id.as_mut());
+    if let Some(number) = number.filter(|_| left.server_id > 0) {
+        number.preferred = left.server_id;
+    }
+    run_until_stopped(&config, handed, left)
 }
 
 fn read(

@@ -11,7 +11,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -21,7 +20,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::lines::{End, LineReader, Piece};
+use crate::shared::Shared;
 use state::State;
+
+/// What 2 to the power of 0 means to agents and their pools in tests. A share that goes to a wrong
+/// pool meets its difficulty once in a thousand times or so.
+pub const UNIT: f64 = 1e-8;
 
 /// What an agent is like.
 #[derive(Clone, Debug)]
@@ -107,7 +111,7 @@ pub struct AgentReport {
 /// A running agent. Dropping it closes its connection.
 #[derive(Debug)]
 pub struct Agent {
-    shared: Arc<Mutex<State>>,
+    shared: Shared<State>,
     orders: mpsc::UnboundedSender<Vec<u8>>,
     task: JoinHandle<()>,
 }
@@ -123,9 +127,9 @@ impl Agent {
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr().expect("a connected socket has an address");
         let every = config.share_every;
-        let shared = Arc::new(Mutex::new(State::new(config, local)));
+        let shared = Shared::new(State::new(config, local));
         let (orders, inbox) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(Arc::clone(&shared), stream, inbox, every));
+        let task = tokio::spawn(run(shared.clone(), stream, inbox, every));
         Self { shared, orders, task }
     }
 
@@ -135,17 +139,17 @@ impl Agent {
     ///
     /// If the agent's task has panicked.
     pub fn report(&self) -> AgentReport {
-        self.lock().report()
+        self.shared.lock().report()
     }
 
     /// Stops to find shares, or goes on.
     pub fn pause(&self, pause: bool) {
-        self.lock().paused = pause;
+        self.shared.lock().paused = pause;
     }
 
     /// A sub-miner leaves and another comes in its place.
     pub fn replace(&self, sid: u16) {
-        let bytes = self.lock().replace(sid);
+        let bytes = self.shared.lock().replace(sid);
         // An agent that is gone has said so in its books.
         let _ = self.orders.send(bytes);
     }
@@ -153,10 +157,6 @@ impl Agent {
     /// Sends bytes as they are.
     pub fn send_raw(&self, bytes: &[u8]) {
         let _ = self.orders.send(bytes.to_vec());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.lock().expect("the agent's task has not panicked")
     }
 }
 
@@ -167,7 +167,7 @@ impl Drop for Agent {
 }
 
 async fn run(
-    shared: Arc<Mutex<State>>,
+    shared: Shared<State>,
     stream: TcpStream,
     mut orders: mpsc::UnboundedReceiver<Vec<u8>>,
     every: Duration,
@@ -176,25 +176,24 @@ async fn run(
     let mut reader = LineReader::new(read);
     let mut turns = interval(every);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let lock = || shared.lock().expect("nobody panics with the lock held");
-    let mut say = lock().begin();
+    let mut say = shared.lock().begin();
     let end = loop {
         if !say.is_empty() && write.write_all(&say).await.is_err() {
             break "writing failed".to_owned();
         }
         say = tokio::select! {
             piece = reader.piece() => match piece {
-                Ok(Piece::Line(line)) => lock().line(&line),
+                Ok(Piece::Line(line)) => shared.lock().line(&line),
                 Ok(Piece::Frame(frame)) => {
-                    lock().frame(&frame);
+                    shared.lock().frame(&frame);
                     Vec::new()
                 }
                 Err(End::Closed) => break "closed by the peer".to_owned(),
                 Err(other) => break format!("{other:?}"),
             },
             Some(order) = orders.recv() => order,
-            _ = turns.tick() => lock().turn(),
+            _ = turns.tick() => shared.lock().turn(),
         };
     };
-    lock().end(end);
+    shared.lock().end(end);
 }

@@ -32,6 +32,7 @@ pub mod lines;
 pub mod miner;
 pub mod notify;
 pub mod pool;
+mod shared;
 pub mod verdict;
 
 pub use agent::{Agent, AgentConfig, AgentReport};

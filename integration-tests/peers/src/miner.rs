@@ -24,10 +24,11 @@ pub use config::{MinerConfig, Writing};
 pub use handshake::{Handshake, Step};
 pub use record::{MinerReport, Outcome, Rejection};
 
+use crate::shared::Shared;
 use dig::Digger;
 use record::Book;
 use session::Session;
-use wire::{ANSWER_PATIENCE, Order, Shared, Worker, dial};
+use wire::{ANSWER_PATIENCE, Order, Worker, dial};
 
 /// A share submitted on demand; all but the first are wrong in one way.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,7 +59,7 @@ pub enum ShareKind {
 /// A miner at work.
 #[derive(Debug)]
 pub struct Miner {
-    shared: Shared,
+    shared: Shared<Session>,
     orders: mpsc::UnboundedSender<Order>,
     task: JoinHandle<()>,
 }

@@ -27,13 +27,14 @@ use tokio::time::timeout;
 pub use config::{AgentTerms, Answers, Configure, Extranonce1, FirstJob, Names, PoolConfig, Quirk};
 pub use record::{ConnectionReport, PoolReport, Refusal};
 
+use crate::shared::Shared;
 use state::State;
-use wire::{Shared, serve};
+use wire::serve;
 
 /// A running (or stopped) pool on a loopback port of its own.
 #[derive(Debug)]
 pub struct Pool {
-    shared: Shared,
+    shared: Shared<State>,
     address: SocketAddr,
     /// Bound but never listening: keeps the port ours while the pool is stopped.
     _placeholder: TcpSocket,

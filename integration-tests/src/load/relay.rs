@@ -108,15 +108,7 @@ impl Side {
             match self.stream.write(rest) {
                 Ok(count) => rest = rest.get(count..)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A side that still connects is not ready either.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
-                    ) =>
-                {
-                    break;
-                }
+                Err(error) if is_not_ready(&error) => break,
                 Err(_) => return None,
             }
         }
@@ -143,6 +135,11 @@ impl Pair {
     }
 }
 
+/// Whether a side is to be tried again later. One that still connects is not ready either.
+fn is_not_ready(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected)
+}
+
 /// Moves what `from` has to say to `to` until one of them has enough. `ends` says that an end may
 /// stand behind the data without an event of its own.
 fn pump(from: &mut Side, to: &mut Side, ends: bool, scratch: &mut [u8]) -> Option<()> {
@@ -157,14 +154,7 @@ fn pump(from: &mut Side, to: &mut Side, ends: bool, scratch: &mut [u8]) -> Optio
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
-                ) =>
-            {
-                break;
-            }
+            Err(error) if is_not_ready(&error) => break,
             Err(_) => return None,
         }
     }

@@ -349,6 +349,7 @@ impl Host for Outside {
                     self.failed(pool);
                 }
             }
+            Event::PluginFailed(what) => self.misuse = Some(format!("the dialect {what}")),
             Event::SentBack { .. } => {
                 if self.scene.manner != Manner::SentBack {
                     self.misuse = Some("a miner was sent back".to_owned());

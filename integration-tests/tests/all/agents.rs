@@ -5,25 +5,18 @@ use std::time::Duration;
 
 use integration_tests::{Switcher, SwitcherConfig};
 use serde_json::{Value, json};
+use stratum_peers::agent::UNIT;
+use stratum_peers::verdict::{self, agent_has_lost_nothing};
 use stratum_peers::{
     Agent, AgentConfig, Miner, MinerConfig, Pool, PoolConfig, eventually, eventually_within,
 };
 
 use crate::support::is_in_order;
 
-/// What 2 to the power of 0 means to pools and agents here. A share that goes to a wrong pool meets
-/// its difficulty once in a thousand times or so.
-const UNIT: f64 = 1e-8;
-
 const SUB_MINERS: u16 = 50;
 
-/// A pool like sserver. Every job has the same small ids at all of them.
 async fn sserver(name: &str, exponents: [u8; 2]) -> Pool {
-    let mut config = PoolConfig::sserver().name(name).difficulty(3e-10).agents(UNIT, exponents);
-    config = config.jobs_every(Duration::from_millis(150), 0);
-    // Long enough for a share that is under way, short enough for ids of one byte.
-    config.jobs_kept = 100;
-    Pool::start(config).await
+    Pool::start(PoolConfig::agents_sserver(exponents).name(name)).await
 }
 
 fn echo() -> Value {
@@ -50,30 +43,8 @@ async fn patiently(what: &str, condition: impl FnMut() -> bool) {
     eventually_within(what, Duration::from_mins(1), condition).await;
 }
 
-/// Whether each sub-miner has had more shares taken by this pool than before.
 fn all_mine_at(pool: &Pool, before: &BTreeMap<String, u64>) -> bool {
-    let now = pool.report().accepted_by_name;
-    (0..SUB_MINERS).all(|sid| {
-        let name = format!("rig{sid}");
-        now.get(&name) > before.get(&name)
-    })
-}
-
-/// Stops the agent and compares its books with those of the pools.
-async fn books_agree(agent: &Agent, pools: &[&Pool]) {
-    agent.pause(true);
-    eventually("all shares are answered", || agent.report().unanswered == 0).await;
-    let report = agent.report();
-    assert_eq!(report.violations, [] as [String; 0]);
-    assert_eq!(report.ending, None);
-    assert!(report.rejected.is_empty(), "{:?}", report.refusals);
-    assert_eq!(report.accepted, report.submitted);
-    let at_pools: u64 = pools.iter().map(|pool| pool.report().accepted).sum();
-    assert_eq!(report.accepted, at_pools, "shares lost, doubled or misdirected");
-    for pool in pools {
-        assert_eq!(pool.report().violations, [] as [String; 0]);
-        assert!(pool.report().rejected.is_empty(), "{:?}", pool.report().refusals);
-    }
+    verdict::all_mine_at(pool, SUB_MINERS, before)
 }
 
 async fn ten_switches(freezes: bool) {
@@ -106,7 +77,7 @@ async fn ten_switches(freezes: bool) {
     assert!(report.late > 0 && report.clean_jobs > 10, "{report:?}");
     let session = &switcher.api("/api/v1/sessions").await["items"][0];
     assert_eq!(session["state"]["sub_miners"], "50", "{session}");
-    books_agree(&agent, &[&a, &b]).await;
+    agent_has_lost_nothing(&agent, &[&a, &b]).await;
     assert_eq!(switcher.metric("switcher_switches_total").await, 10.0);
 }
 
@@ -130,7 +101,7 @@ async fn a_pool_that_turns_out_to_be_sserver_serves_agents() {
     switcher.assign("alice", "bch");
     patiently("all sub-miners mine there", || all_mine_at(&b, &BTreeMap::new())).await;
 
-    books_agree(&agent, &[&a, &b]).await;
+    agent_has_lost_nothing(&agent, &[&a, &b]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +128,7 @@ async fn an_agent_stays_where_it_is_if_the_other_pool_is_a_stranger() {
     let before = a.report().accepted_by_name;
     patiently("all sub-miners mine on", || all_mine_at(&a, &before)).await;
 
-    books_agree(&agent, &[&a]).await;
+    agent_has_lost_nothing(&agent, &[&a]).await;
     assert_eq!(b.report().accepted, 0);
 }
 

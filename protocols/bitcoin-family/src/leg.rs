@@ -2,6 +2,7 @@
 //! and the requests that it has not answered. Decides nothing about the session.
 
 use serde::{Deserialize, Serialize};
+use stratum_common::pool::{TextIds, name_hash};
 use switcher_plugin::{LegId, Millis, Profile, Rung, Rungs};
 
 use crate::adopt::Relay;
@@ -22,9 +23,8 @@ const MAX_OLDER_EPOCHS: usize = 7;
 /// Most jobs before the latest whose difficulties are remembered.
 const MAX_RECENT: usize = 8;
 
-/// Ids of the handshake requests at an echo pool, where they go up as the original's texts.
-pub(crate) const TEXT_IDS: [(u32, &[u8]); 3] =
-    [(u32::MAX, b"\"configure\""), (u32::MAX - 1, b"\"subscribe\""), (u32::MAX - 2, b"\"auth\"")];
+/// Ids of the handshake requests at an echo pool.
+pub(crate) const IDS: TextIds = TextIds(&["configure", "subscribe", "auth"]);
 
 /// One connection to a pool.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -290,15 +290,15 @@ impl Leg {
     /// whoever passes something on for the miner asks [`Leg::has_room`] first.
     pub(crate) fn ask(&mut self, ask: Ask, miner_id: &[u8]) -> u32 {
         let text_id = match ask {
-            Ask::Configure => Some(0),
-            Ask::Subscribe => Some(1),
-            Ask::Authorize => Some(2),
+            Ask::Configure => Some("configure"),
+            Ask::Subscribe => Some("subscribe"),
+            Ask::Authorize => Some("auth"),
             _ => None,
         };
-        let text_id = text_id.filter(|_| self.flags.echo).and_then(|at: usize| TEXT_IDS.get(at));
-        let id = text_id.map_or(self.next_id, |(id, _)| *id);
+        let text_id = text_id.filter(|_| self.flags.echo).and_then(|text| IDS.number(text));
+        let id = text_id.unwrap_or(self.next_id);
         if text_id.is_none() {
-            self.next_id = self.next_id.wrapping_add(1) % (u32::MAX - 2);
+            self.next_id = IDS.after(self.next_id);
         }
         let (difficulty, at) = (0.0, Millis(0));
         self.take_oldest(|ask| ask == Ask::Ignore);
@@ -309,7 +309,7 @@ impl Leg {
     /// Books what is to be known about the share that was just asked: the difficulty of its job, and
     /// the time.
     pub(crate) fn book_share(&mut self, job_id: &[u8], now: Millis) {
-        let difficulty = self.difficulty_of(job_key(job_id));
+        let difficulty = self.difficulty_of(name_hash(job_id));
         if let Some(share) = self.outstanding.last_mut() {
             (share.difficulty, share.at) = (difficulty, now);
         }
@@ -343,7 +343,7 @@ impl Leg {
             }
         }
         self.job = Some(line);
-        self.job_key = job_key(job_id);
+        self.job_key = name_hash(job_id);
         self.job_at = now;
         self.job_difficulty = self.difficulty;
         self.job_sent_later = None;
@@ -365,7 +365,7 @@ impl Leg {
 
     /// Takes the request that an answer with this id belongs to.
     pub(crate) fn answered(&mut self, id: &[u8]) -> Option<Outstanding> {
-        let id = read_id(id)?;
+        let id = IDS.read(id, read_number)?;
         let at = self.outstanding.iter().position(|asked| asked.id == id)?;
         let asked = self.outstanding.remove(at);
         if self.outstanding.is_empty() {
@@ -437,32 +437,14 @@ impl Leg {
     }
 }
 
-/// What stands for a job's id: a hash, as ids may be long. Two jobs that share one would be booked with
-/// one's difficulty, and nothing worse.
-fn job_key(id: &[u8]) -> u32 {
-    id.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
 /// Whether two difficulties are not the same; both come from JSON and are compared as they came.
 fn differs(one: f64, other: f64) -> bool {
     one.to_bits() != other.to_bits()
 }
 
-/// Appends the id of a request.
-pub(crate) fn write_id(out: &mut Vec<u8>, id: u32) {
-    match TEXT_IDS.iter().find(|(number, _)| *number == id) {
-        Some((_, text)) => out.extend_from_slice(text),
-        None => out.extend_from_slice(id.to_string().as_bytes()),
-    }
-}
-
-fn read_id(id: &[u8]) -> Option<u32> {
-    if let Some((number, _)) = TEXT_IDS.iter().find(|(_, text)| *text == id) {
-        return Some(*number);
-    }
+fn read_number(id: &[u8]) -> Option<u32> {
     let digits = id.iter().all(u8::is_ascii_digit);
-    let number = digits.then(|| std::str::from_utf8(id).ok()?.parse().ok()).flatten();
-    number.filter(|number| TEXT_IDS.iter().all(|(text, _)| text != number))
+    digits.then(|| std::str::from_utf8(id).ok()?.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -503,7 +485,7 @@ mod tests {
         let mut job = |id: &str, difficulty: f64| {
             leg.difficulty = difficulty;
             leg.new_job(id.as_bytes(), Line(id.as_bytes().into()), Millis(0));
-            let worth = |id: &str| leg.difficulty_of(job_key(id.as_bytes()));
+            let worth = |id: &str| leg.difficulty_of(name_hash(id));
             (worth("a"), worth("b"), worth("c"), leg.rare.as_ref().map_or(0, |r| r.recent.len()))
         };
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use jsonrpc::{Message, elements, is_json, write_error, write_reply};
 use serde::{Deserialize, Serialize};
+use stratum_common::miner;
 use stratum_common::names::{NameError, split};
 use switcher_plugin::{Action, Coin, Fault, FaultKind, Outbox, Side, SubAccount, WorkerName};
 
@@ -163,15 +164,7 @@ impl BitcoinSession {
     ) {
         let Login::Held(id) = std::mem::replace(&mut self.state.login, next) else { return };
         let held = std::mem::take(&mut self.state.held);
-        if id.is_empty() && held.is_empty() {
-            return;
-        }
-        out.send_with(Side::Downstream, |arena| {
-            if !id.is_empty() {
-                write_reply(arena, &id.0, result, error);
-            }
-            arena.extend_from_slice(&held.0);
-        });
+        miner::release(&id.0, &held.0, out, |arena| write_reply(arena, &id.0, result, error));
     }
 
     /// Forgets who the miner is; it may log in anew. Further workers that wait are refused.

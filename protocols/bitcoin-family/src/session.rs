@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use jsonrpc::{ScanError, scan, write_reply, write_string};
 use serde::{Deserialize, Serialize};
+use stratum_common::miner;
 use switcher_plugin::{
     Action, Coin, Cut, DialectSession, Fault, FaultKind, HandBack, Input, LegId, Millis, Outbox,
     ResumeError, Rung, Rungs, Saved, Seat, Side,
@@ -25,9 +26,6 @@ use crate::quirks::Quirks;
 use crate::raw::Raw;
 use crate::returning::Recalling;
 use crate::version_rolling::Masks;
-
-/// Most bytes of answers that may wait behind the answer to authorize.
-const MAX_HELD: usize = 8 * 1024;
 
 /// One miner and its legs.
 #[derive(Debug)]
@@ -241,27 +239,15 @@ impl BitcoinSession {
         self.state.legs.iter_mut().find(|leg| leg.id == id)
     }
 
-    /// Sends an answer to the miner; behind the answer to authorize if that is still missing, since
-    /// older miners take the next line for the answer to their oldest request. A request without an
-    /// id gets none.
+    /// Sends an answer to the miner, in its turn.
     pub(crate) fn reply(
         &mut self,
         id: &[u8],
         out: &mut Outbox,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), Fault> {
-        if id.is_empty() {
-            return Ok(());
-        }
-        if self.state.login.held().is_none() {
-            out.send_with(Side::Downstream, write);
-            return Ok(());
-        }
-        let mut held = std::mem::take(&mut self.state.held).0.into_vec();
-        write(&mut held);
-        let fits = held.len() <= MAX_HELD;
-        self.state.held = Raw(held.into());
-        if fits { Ok(()) } else { Err(Fault::downstream(FaultKind::Excess)) }
+        let waits = self.state.login.held().is_some();
+        miner::reply(id, waits.then_some(&mut self.state.held), out, write)
     }
 
     /// Sends the answer `result` to the miner.

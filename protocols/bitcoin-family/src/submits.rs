@@ -10,7 +10,7 @@ use stratum_common::miner::share_without_leg;
 use stratum_common::names::split;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side, Verdict};
 
-use crate::leg::{Ask, Leg, Outstanding, write_id};
+use crate::leg::{Ask, IDS, Leg, Outstanding};
 use crate::login::{Login, Worker};
 use crate::names::clean;
 use crate::profile::PoolTerms;
@@ -228,7 +228,7 @@ impl BitcoinSession {
         let id = leg.ask(ask, miner_id);
         out.send_with(Side::Upstream(leg.id), |arena| {
             let mut text = Vec::with_capacity(12);
-            write_id(&mut text, id);
+            IDS.write(&mut text, id);
             write_request_start(arena, &text, method);
             params(arena);
             arena.extend_from_slice(b"}\n");

@@ -1,4 +1,4 @@
-//! What any pool may ask of its client, and how pools are told apart.
+//! What any pool may ask of its client, how pools are told apart, and the ids of requests to them.
 
 use jsonrpc::{text, unsigned, write_error, write_reply, write_string};
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, ReconnectHint, Side};
@@ -9,10 +9,53 @@ pub const OWN_AGENT: &str = concat!("stratum-switcher/", env!("CARGO_PKG_VERSION
 /// What the original calls itself towards sserver if the miner names no agent.
 pub const ECHO_AGENT: &str = "stratumSwitcher";
 
-/// A short name for a pool's name (FNV-1a). Two pools with one hash would only be learnt about too
-/// often.
-pub fn name_hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+/// Requests that go up to sserver with texts for ids, as the original has sent them, by those texts.
+/// Here all ids are numbers; the highest ones stand for the texts.
+#[derive(Debug, Clone, Copy)]
+pub struct TextIds(pub &'static [&'static str]);
+
+impl TextIds {
+    /// The number that stands for a text.
+    pub fn number(self, text: &str) -> Option<u32> {
+        self.numbers().find(|(_, known)| *known == text).map(|(number, _)| number)
+    }
+
+    /// The number behind this one: the next, or 0 behind the last that stands for no text.
+    pub fn after(self, number: u32) -> u32 {
+        let next = number.wrapping_add(1);
+        if self.text(next).is_some() { 0 } else { next }
+    }
+
+    /// Appends the id of a request.
+    pub fn write(self, out: &mut Vec<u8>, number: u32) {
+        match self.text(number) {
+            Some(text) => write_string(out, text),
+            None => out.extend_from_slice(number.to_string().as_bytes()),
+        }
+    }
+
+    /// Reads the id of an answer. What `read_number` makes of it counts if it stands for no text.
+    pub fn read(self, id: &[u8], read_number: impl Fn(&[u8]) -> Option<u32>) -> Option<u32> {
+        let text = id.strip_prefix(b"\"").and_then(|id| id.strip_suffix(b"\""));
+        let of_text = self.numbers().find(|(_, known)| text == Some(known.as_bytes()));
+        let of_text = of_text.map(|(number, _)| number);
+        of_text.or_else(|| read_number(id).filter(|number| self.text(*number).is_none()))
+    }
+
+    fn text(self, number: u32) -> Option<&'static str> {
+        self.numbers().find(|(known, _)| *known == number).map(|(_, text)| text)
+    }
+
+    fn numbers(self) -> impl Iterator<Item = (u32, &'static str)> {
+        (0..=u32::MAX).rev().zip(self.0.iter().copied())
+    }
+}
+
+/// What stands for the name of a pool or a job, which may be long (FNV-1a). Two pools with one hash
+/// would only be learnt about too often, two jobs be booked with the difficulty of one.
+pub fn name_hash(name: impl AsRef<[u8]>) -> u32 {
+    let mix = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    name.as_ref().iter().fold(0x811c_9dc5, mix)
 }
 
 /// Answers a request with the id `id` that needs no miner. The pool is told that it is `agent`; what
@@ -72,7 +115,26 @@ mod tests {
     }
 
     #[test]
-    fn pools_have_short_names() {
+    fn ids_are_numbers_here_and_some_are_texts_up_there() {
+        let ids = TextIds(&["subscribe", "auth"]);
+        let auth = ids.number("auth").unwrap();
+        let read = |id: &[u8]| ids.read(id, |id| u32::try_from(unsigned(id)?).ok());
+        let mut written = Vec::new();
+        for id in [7, auth] {
+            ids.write(&mut written, id);
+        }
+
+        assert_eq!(written, b"7\"auth\"");
+        assert_eq!(read(b"\"auth\""), Some(auth));
+        assert_eq!((read(b"7"), read(b"\"7\"")), (Some(7), Some(7)));
+        for id in [&b"\"configure\""[..], b"auth", b"\"", b"", auth.to_string().as_bytes()] {
+            assert_eq!(read(id), None, "{}", id.escape_ascii());
+        }
+        assert_eq!((ids.after(7), ids.after(auth - 1), ids.after(auth)), (8, 0, 0));
+    }
+
+    #[test]
+    fn names_have_short_ones() {
         assert_eq!(name_hash(""), 0x811c_9dc5);
         assert_eq!(name_hash("a"), 0xe40c_292c);
     }

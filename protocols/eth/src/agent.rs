@@ -6,10 +6,10 @@
 //! back within seconds and registers its miners again.
 
 use jsonrpc::scan;
+use stratum_common::miner;
 use switcher_plugin::{Action, Cut, Fault, FaultKind, LegId, Outbox, Side};
 
 use crate::login::Login;
-use crate::replies::MAX_HELD;
 use crate::session::EthSession;
 
 /// First byte of a frame; a command, and the length of the whole in two bytes, lowest first, follow.
@@ -75,12 +75,8 @@ impl EthSession {
                 }
                 // Behind the answer to the login, which is still to go down.
                 Self::note_job(id, frame, out);
-                let held = [&*self.state.held.0, frame].concat();
-                let fits = held.len() <= MAX_HELD;
-                self.state.held.0 = held.into();
-                if !fits {
-                    return Err(Fault { side, kind: FaultKind::Excess });
-                }
+                miner::hold(&mut self.state.held, |held| held.extend_from_slice(frame))
+                    .map_err(|kind| Fault { side, kind })?;
             }
         }
         Ok(true)

@@ -11,7 +11,7 @@ use stratum_common::pool::{ECHO_AGENT, OWN_AGENT, name_hash};
 use switcher_plugin::{Action, LegId, Millis, Outbox, Profile, Retry, Rung, Rungs, Side};
 
 use crate::extranonce::Extranonce;
-use crate::leg::{Ask, Leg, write_id};
+use crate::leg::{Ask, IDS, Leg};
 use crate::login::Login;
 use crate::profile::{Chooser, Fact, PoolTerms, Way, fill, ways};
 use crate::replies::{Refused, is_positive};
@@ -530,7 +530,7 @@ impl EthSession {
             .filter(|_| !leg.way.echo && matches!(ask, Ask::Authorize | Ask::Share | Ask::Ignore));
         out.send_with(Side::Upstream(leg.id), |arena| {
             let mut text = Vec::with_capacity(12);
-            write_id(&mut text, id);
+            IDS.write(&mut text, id);
             // sserver gets the original's form, without the member.
             if is_ethproxy && !leg.way.echo {
                 text.extend_from_slice(b",\"jsonrpc\":\"2.0\"");

@@ -3,6 +3,7 @@
 
 use jsonrpc::{Line, Raw, unsigned};
 use serde::{Deserialize, Serialize};
+use stratum_common::pool::TextIds;
 use switcher_plugin::{LegId, Millis, Profile, Rungs};
 
 use crate::extranonce::Extranonce;
@@ -25,8 +26,8 @@ const MAX_OLDER_EPOCHS: usize = 15;
 /// push some jobs for each.
 const MAX_ISSUED: usize = 32;
 
-/// Ids of the handshake requests at an echo pool, where they go up as the original's texts.
-const TEXT_IDS: [(u32, &[u8]); 2] = [(u32::MAX, b"\"subscribe\""), (u32::MAX - 1, b"\"auth\"")];
+/// Ids of the handshake requests at an echo pool.
+pub(crate) const IDS: TextIds = TextIds(&["subscribe", "auth"]);
 
 /// One connection to a pool.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -213,14 +214,14 @@ impl Leg {
     /// whoever passes something on for the miner asks [`Leg::has_room`] first.
     pub(crate) fn ask(&mut self, ask: Ask, miner_id: &[u8]) -> u32 {
         let text_id = match ask {
-            Ask::Subscribe => Some(0),
-            Ask::Authorize => Some(1),
+            Ask::Subscribe => Some("subscribe"),
+            Ask::Authorize => Some("auth"),
             _ => None,
         };
-        let text_id = text_id.filter(|_| self.way.echo).and_then(|at: usize| TEXT_IDS.get(at));
-        let id = text_id.map_or(self.next_id, |(id, _)| *id);
+        let text_id = text_id.filter(|_| self.way.echo).and_then(|text| IDS.number(text));
+        let id = text_id.unwrap_or(self.next_id);
         if text_id.is_none() {
-            self.next_id = (self.next_id.wrapping_add(1) % (u32::MAX - 1)).max(1);
+            self.next_id = IDS.after(self.next_id).max(1);
         }
         let idle = |asked: &Outstanding| asked.ask == Ask::Ignore;
         if self.outstanding.iter().filter(|asked| idle(asked)).count() >= MAX_IDLE
@@ -249,7 +250,7 @@ impl Leg {
 
     /// Takes the request that an answer with this id belongs to.
     pub(crate) fn answered(&mut self, id: &[u8]) -> Option<Outstanding> {
-        let id = read_id(id)?;
+        let id = IDS.read(id, |id| u32::try_from(unsigned(id)?).ok())?;
         let at = self.outstanding.iter().position(|asked| asked.id == id)?;
         let asked = self.outstanding.remove(at);
         if self.outstanding.is_empty() {
@@ -317,20 +318,4 @@ impl Leg {
             && self.outstanding.len() <= 2 * MAX_OUTSTANDING
             && self.next_id > 0
     }
-}
-
-/// Appends the id of a request.
-pub(crate) fn write_id(out: &mut Vec<u8>, id: u32) {
-    match TEXT_IDS.iter().find(|(number, _)| *number == id) {
-        Some((_, text)) => out.extend_from_slice(text),
-        None => out.extend_from_slice(id.to_string().as_bytes()),
-    }
-}
-
-fn read_id(id: &[u8]) -> Option<u32> {
-    if let Some((number, _)) = TEXT_IDS.iter().find(|(_, text)| *text == id) {
-        return Some(*number);
-    }
-    let number = u32::try_from(unsigned(id)?).ok()?;
-    (TEXT_IDS.iter().all(|(text, _)| *text != number)).then_some(number)
 }

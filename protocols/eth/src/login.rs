@@ -4,6 +4,7 @@ use std::fmt;
 
 use jsonrpc::{Raw, elements, is_json, member, text};
 use serde::{Deserialize, Serialize};
+use stratum_common::miner;
 use stratum_common::names::{NameError, split};
 use switcher_plugin::{Action, Coin, Fault, FaultKind, Outbox, Side, SubAccount, WorkerName};
 
@@ -136,15 +137,7 @@ impl EthSession {
     ) {
         let Login::Held(id) = std::mem::replace(&mut self.state.login, next) else { return };
         let held = std::mem::take(&mut self.state.held);
-        if id.is_empty() && held.is_empty() {
-            return;
-        }
-        out.send_with(Side::Downstream, |arena| {
-            if !id.is_empty() {
-                write(arena, &id.0);
-            }
-            arena.extend_from_slice(&held.0);
-        });
+        miner::release(&id.0, &held.0, out, |arena| write(arena, &id.0));
     }
 }
 

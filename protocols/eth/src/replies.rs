@@ -4,15 +4,13 @@
 use jsonrpc::{
     Message, error_parts, is_json, is_null, is_truthy, member, write_reply, write_string,
 };
-use switcher_plugin::{Fault, FaultKind, Outbox, Side};
+use stratum_common::miner;
+use switcher_plugin::{Fault, Outbox};
 
 use crate::dialect::INDEX_BITS;
 use crate::login::Login;
 use crate::session::EthSession;
 use crate::variant::Variant;
-
-/// Most bytes of answers that may wait behind the answer to the login.
-pub(crate) const MAX_HELD: usize = 8 * 1024;
 
 /// An error of ours or of a pool, apart from any form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,25 +37,35 @@ impl Refused {
     }
 }
 
+/// Appends the beginning of an answer that has only the members it needs.
+fn begin(out: &mut Vec<u8>, variant: Variant, id: &[u8]) {
+    out.extend_from_slice(b"{\"id\":");
+    out.extend_from_slice(id);
+    if variant.is_jsonrpc() {
+        out.extend_from_slice(b",\"jsonrpc\":\"2.0\"");
+    }
+}
+
+/// Appends a further member, whose value is JSON.
+fn add(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    out.extend_from_slice(value);
+}
+
+fn end(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"}\n");
+}
+
 /// Appends the answer `result`.
 pub(crate) fn write_result(out: &mut Vec<u8>, variant: Option<Variant>, id: &[u8], result: &[u8]) {
-    match variant {
-        Some(Variant::EthProxy) => {
-            out.extend_from_slice(b"{\"id\":");
-            out.extend_from_slice(id);
-            out.extend_from_slice(b",\"jsonrpc\":\"2.0\",\"result\":");
-            out.extend_from_slice(result);
-            out.extend_from_slice(b"}\n");
-        }
-        Some(Variant::Stratum2) => {
-            out.extend_from_slice(b"{\"id\":");
-            out.extend_from_slice(id);
-            out.extend_from_slice(b",\"result\":");
-            out.extend_from_slice(result);
-            out.extend_from_slice(b"}\n");
-        }
-        _ => write_reply(out, id, result, b"null"),
-    }
+    let Some(variant @ (Variant::EthProxy | Variant::Stratum2)) = variant else {
+        return write_reply(out, id, result, b"null");
+    };
+    begin(out, variant, id);
+    add(out, "result", result);
+    end(out);
 }
 
 /// Appends an error. `result` is what stands beside it where both members are written; `server` the
@@ -70,45 +78,26 @@ pub(crate) fn write_refused(
     refused: &Refused,
     server: Option<u32>,
 ) {
-    let code = refused.code.to_string();
-    let has_object = matches!(variant, Some(Variant::EthProxy | Variant::Stratum2));
     let mut error = Vec::with_capacity(64);
-    if has_object {
-        error.extend_from_slice(b"{\"code\":");
-        error.extend_from_slice(code.as_bytes());
-        error.extend_from_slice(b",\"message\":");
-        write_string(&mut error, &refused.why);
-        if let Some(server) = server {
-            error.extend_from_slice(format!(",\"data\":{server}").as_bytes());
-        }
-        error.push(b'}');
-    } else {
-        error.push(b'[');
-        error.extend_from_slice(code.as_bytes());
-        error.push(b',');
+    let Some(variant @ (Variant::EthProxy | Variant::Stratum2)) = variant else {
+        error.extend_from_slice(format!("[{},", refused.code).as_bytes());
         write_string(&mut error, &refused.why);
         let server = server.map_or_else(|| "null".to_owned(), |server| server.to_string());
         error.extend_from_slice(format!(",{server}]").as_bytes());
+        return write_reply(out, id, result, &error);
+    };
+    error.extend_from_slice(format!("{{\"code\":{},\"message\":", refused.code).as_bytes());
+    write_string(&mut error, &refused.why);
+    if let Some(server) = server {
+        error.extend_from_slice(format!(",\"data\":{server}").as_bytes());
     }
-    match variant {
-        Some(Variant::EthProxy) => {
-            out.extend_from_slice(b"{\"id\":");
-            out.extend_from_slice(id);
-            out.extend_from_slice(b",\"jsonrpc\":\"2.0\",\"result\":");
-            out.extend_from_slice(result);
-            out.extend_from_slice(b",\"error\":");
-            out.extend_from_slice(&error);
-            out.extend_from_slice(b"}\n");
-        }
-        Some(Variant::Stratum2) => {
-            out.extend_from_slice(b"{\"id\":");
-            out.extend_from_slice(id);
-            out.extend_from_slice(b",\"error\":");
-            out.extend_from_slice(&error);
-            out.extend_from_slice(b"}\n");
-        }
-        _ => write_reply(out, id, result, &error),
+    error.push(b'}');
+    begin(out, variant, id);
+    if variant.is_jsonrpc() {
+        add(out, "result", result);
     }
+    add(out, "error", &error);
+    end(out);
 }
 
 /// Appends a pool's answer under the miner's id. Between peers of one form the pool's own words go
@@ -133,53 +122,33 @@ pub(crate) fn write_answer(
             write_refused(out, Some(miner), id, b"false", &Refused::of(line, message), None);
         };
     }
-    out.extend_from_slice(b"{\"id\":");
-    out.extend_from_slice(id);
-    if miner.is_jsonrpc() {
-        out.extend_from_slice(b",\"jsonrpc\":\"2.0\"");
-    }
+    begin(out, miner, id);
     if let Some(result) = result.or((miner != Variant::Stratum2).then_some(b"null")) {
-        out.extend_from_slice(b",\"result\":");
-        out.extend_from_slice(result);
+        add(out, "result", result);
     }
     let is_v1 = !miner.is_jsonrpc() && miner != Variant::Stratum2;
     if let Some(error) = error.or(is_v1.then_some(b"null")) {
-        out.extend_from_slice(b",\"error\":");
-        out.extend_from_slice(error);
+        add(out, "error", error);
     }
     for name in ["data", "message"] {
         // What sserver adds to a refusal, and to a share that is stale and counts.
         if let Some(value) = member(line, name).filter(|value| is_json(value)) {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            out.extend_from_slice(value);
+            add(out, name, value);
         }
     }
-    out.extend_from_slice(b"}\n");
+    end(out);
 }
 
 impl EthSession {
-    /// Sends an answer to the miner; behind the answer to its login if that is still missing. A
-    /// request without an id gets none.
+    /// Sends an answer to the miner, in its turn.
     pub(crate) fn reply(
         &mut self,
         id: &[u8],
         out: &mut Outbox,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), Fault> {
-        if id.is_empty() {
-            return Ok(());
-        }
-        if !matches!(self.state.login, Login::Held(_)) {
-            out.send_with(Side::Downstream, write);
-            return Ok(());
-        }
-        let mut held = std::mem::take(&mut self.state.held).0.into_vec();
-        write(&mut held);
-        let fits = held.len() <= MAX_HELD;
-        self.state.held.0 = held.into();
-        if fits { Ok(()) } else { Err(Fault::downstream(FaultKind::Excess)) }
+        let waits = matches!(self.state.login, Login::Held(_));
+        miner::reply(id, waits.then_some(&mut self.state.held), out, write)
     }
 
     /// Sends the answer `result` to the miner.

@@ -90,7 +90,7 @@ impl Form {
                 "off, error, warn, info, debug or trace, and target=level after commas".into()
             }
             Self::Flag => "true or false".into(),
-            Self::Names => "a list of texts, such as [\"btc\", \"bch\"]".into(),
+            Self::Names => "a list of texts, such as [\"one\", \"two\"]".into(),
             Self::Options => "a table, such as { extranonce = \"echo\" }".into(),
             Self::Pairs => "a list of pairs, such as [[\"sha256d\", \"scrypt\"]]".into(),
             Self::Path => "the path of a file, as a text".into(),

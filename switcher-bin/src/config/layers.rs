@@ -119,14 +119,7 @@ fn toml_value(text: &str) -> Option<Value> {
 
 fn file_layer(path: &Path, text: Option<&str>, notes: &mut Vec<String>) -> Result<Layer, Mistakes> {
     let origin = path.display().to_string();
-    let mistake = |problem: String, accepted: &str| {
-        Mistakes::of(Mistake {
-            origin: origin.clone(),
-            key: String::new(),
-            problem,
-            accepted: accepted.into(),
-        })
-    };
+    let mistake = |problem: String, accepted: &str| Mistakes::of_file(&origin, problem, accepted);
     let extension = path.extension().and_then(|extension| extension.to_str());
     let text = match text {
         Some(text) => Ok(text.to_owned()),

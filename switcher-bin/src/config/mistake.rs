@@ -38,6 +38,12 @@ impl Mistakes {
         Self(vec![mistake])
     }
 
+    /// A single mistake about a whole file.
+    pub(super) fn of_file(origin: &str, problem: String, accepted: &str) -> Self {
+        let (origin, accepted) = (origin.to_owned(), accepted.to_owned());
+        Self::of(Mistake { origin, key: String::new(), problem, accepted })
+    }
+
     /// Adds a mistake, unless something at, above or below its key is known to be wrong: what
     /// follows from one mistake is not told as another.
     pub fn add(&mut self, mistake: Mistake) {

@@ -84,14 +84,7 @@ pub(crate) fn is_file(text: &str) -> bool {
 /// It cannot be read, is none of the original's, or something in it is wrong.
 pub fn migrate(path: &Path) -> Result<String, Mistakes> {
     let origin = path.display().to_string();
-    let mistake = |problem: String, accepted: &str| {
-        Mistakes::of(Mistake {
-            origin: origin.clone(),
-            key: String::new(),
-            problem,
-            accepted: accepted.into(),
-        })
-    };
+    let mistake = |problem: String, accepted: &str| Mistakes::of_file(&origin, problem, accepted);
     let text = std::fs::read_to_string(path)
         .map_err(|error| mistake(format!("cannot be read: {error}"), "name a readable file"))?;
     let json = parse_json(&text).map_err(|problem| mistake(problem, "JSON is expected"))?;

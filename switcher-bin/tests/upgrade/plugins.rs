@@ -137,6 +137,24 @@ async fn state_that_cannot_be_saved_is_found_before_anything_is_at_stake() {
 }
 
 #[tokio::test]
+async fn dialect_that_recalls_for_ever_loses_that_session_only() {
+    let (library, pool) = (Library::built("naughty"), Pool::start(plain("pool")).await);
+    let (switcher, odd, _nothing) = start(&library, &pool).await;
+    let (mut good, mut bad) = (Naughty::connect(odd), Naughty::connect(odd));
+    good.is_served();
+
+    bad.tell("recall me");
+
+    assert_eq!(bad.hear(), "1 recall me");
+    assert_eq!(bad.hear(), "", "the session that failed is over");
+    good.is_served();
+    let metrics = switcher.get("/metrics");
+    let counted = metrics.lines().find(|line| line.contains("kind=\"plugin_failed\""));
+    assert!(counted.is_some_and(|line| line.ends_with(" 1")), "{counted:?}");
+    assert_eq!(switcher.log.count("dialect has failed"), 1);
+}
+
+#[tokio::test]
 async fn plug_in_that_does_not_load_any_more_refuses_the_upgrade() {
     let (library, pool) = (Library::built("naughty"), Pool::start(plain("pool")).await);
     let (switcher, odd, _nothing) = start(&library, &pool).await;

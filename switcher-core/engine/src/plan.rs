@@ -112,6 +112,20 @@ pub enum MoveError {
 }
 
 impl Plan {
+    /// For tests that need neither a listener nor a pool.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self {
+            timing: Timing::default(),
+            limits: Limits::default(),
+            listeners: Vec::new(),
+            coins: BTreeMap::new(),
+            pools: Vec::new(),
+            algorithm_pairs: Vec::new(),
+            state_versions: RwLock::default(),
+        }
+    }
+
     /// Brings settings and dialects together.
     ///
     /// # Errors

@@ -227,14 +227,19 @@ async fn talk_once(plan: &Plan, seat: SessionSeat<'_>, id: PoolId, form: u8) -> 
         result.map_err(io::Error::other)?;
         let side = Side::Upstream(leg);
         let end = loop {
-            if let Cut::Frame(n) = dialect.cut(side, &bytes) {
-                break n;
+            match dialect.cut(side, &bytes) {
+                Cut::Frame(n) if (1..=bytes.len()).contains(&n) => break n,
+                // Nothing would be read any more, and all other probes wait on this thread.
+                Cut::Frame(_) if !bytes.is_empty() => {
+                    return Err(io::Error::other("the dialect cut a frame that is not there"));
+                }
+                _ => {}
             }
             if bytes.len() > PROBE_BYTES || stream.read_buf(&mut bytes).await? == 0 {
                 return Ok(false);
             }
         };
-        let rest = bytes.split_off(end.min(bytes.len()));
+        let rest = bytes.split_off(end);
         result = dialect.handle(clock::now(), Input::Frame(side, &bytes), &mut outbox);
         bytes = rest;
     }

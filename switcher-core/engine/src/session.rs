@@ -371,7 +371,10 @@ impl Session {
         while machine.closing().is_none() && self.io.is_open(side) {
             let switcher_plugin::Cut::Frame(n) = machine.dialect().cut(side, bytes) else { break };
             let Some((frame, rest)) = bytes.split_at_checked(n).filter(|_| n > 0) else {
-                machine.close("the dialect cut a frame that is not there", false);
+                let what = "cut a frame that is not there";
+                turn.run(self.id, &mut self.io, machine, |machine, cx| {
+                    machine.plugin_failed(what, cx);
+                });
                 break;
             };
             frames += 1;
@@ -518,6 +521,7 @@ pub(crate) fn count_event(shard: &Shard, event: &Event<'_>) {
         Event::LegLost(pool, ..) => counters.pool(pool).legs_lost.add(1),
         Event::LegReady(pool) => counters.pool(pool).legs_ready.add(1),
         Event::LegRefused(pool, ..) => counters.pool(pool).legs_refused.add(1),
+        Event::PluginFailed(_) => counters.fault(true, FaultKind::PluginFailed),
         Event::Refused(_) => counters.refused.add(1),
         Event::SentBack { rung, .. } => counters.rung(rung),
         Event::Share { pool, verdict, difficulty } => counters.share(pool, verdict, difficulty),

@@ -55,7 +55,8 @@ pub enum Action {
         why: Box<str>,
     },
     /// Asks for the note stored under this key and removes it. Answered by
-    /// [`Input::Recalled`](crate::Input::Recalled) before any other input.
+    /// [`Input::Recalled`](crate::Input::Recalled) before any other input. The last one counts, and
+    /// what answers a note may ask for another; who goes on so for more than eight has failed.
     Recall {
         /// As given to [`Action::Remember`].
         key: Box<str>,

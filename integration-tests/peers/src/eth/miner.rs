@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 
 use super::config::Variant;
 use crate::miner::Rejection;
+use crate::shared::Shared;
 use session::Session;
-use wire::{Order, Shared, Worker, dial};
+use wire::{Order, Worker, dial};
 
 /// What a miner is like.
 #[derive(Clone, Debug)]
@@ -132,7 +133,7 @@ impl EthMinerReport {
 /// A miner at work. Dropping it closes its connection.
 #[derive(Debug)]
 pub struct EthMiner {
-    shared: Shared,
+    shared: Shared<Session>,
     orders: mpsc::UnboundedSender<Order>,
     task: JoinHandle<()>,
 }

@@ -11,14 +11,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::config::{EthPoolConfig, Extranonce};
+use crate::shared::Shared;
 pub use record::{EthConnectionReport, EthPoolReport};
 use state::State;
-use wire::{Shared, serve};
+use wire::serve;
 
 /// A running pool on a loopback port of its own. Dropping it ends it.
 #[derive(Debug)]
 pub struct EthPool {
-    shared: Shared,
+    shared: Shared<State>,
     address: SocketAddr,
     server: JoinHandle<()>,
 }

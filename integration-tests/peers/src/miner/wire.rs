@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -20,6 +19,7 @@ use super::handshake::{Step, fill};
 use super::record::Outcome;
 use super::session::{Job, Pending, Session};
 use crate::lines::{End, LineReader};
+use crate::shared::Shared;
 
 /// Turns of hashing spent on a share that was asked for by name.
 const TURNS_ON_DEMAND: u32 = 200;
@@ -35,28 +35,11 @@ pub(super) enum Order {
     Submit(ShareKind, oneshot::Sender<Outcome>),
 }
 
-/// The session, shared between the handle and the task.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<Session>>);
-
-impl Shared {
-    pub(super) fn new(session: Session) -> Self {
-        Self(Arc::new(Mutex::new(session)))
-    }
-
-    /// # Panics
-    ///
-    /// When the miner's task panicked, so that the test which uses the miner fails as well.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
-        self.0.lock().expect("the miner's task has not panicked")
-    }
-}
-
 /// Opens a connection the way `config` says and notes it.
 pub(super) async fn dial(
     address: SocketAddr,
     config: &MinerConfig,
-    shared: &Shared,
+    shared: &Shared<Session>,
 ) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -83,7 +66,7 @@ enum Leave {
 pub(super) struct Worker {
     pub(super) address: SocketAddr,
     pub(super) config: MinerConfig,
-    pub(super) shared: Shared,
+    pub(super) shared: Shared<Session>,
     pub(super) orders: mpsc::UnboundedReceiver<Order>,
     pub(super) next_id: u64,
     pub(super) digger: Digger,

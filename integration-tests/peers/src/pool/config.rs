@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::agent::UNIT;
 use crate::chain::Chain;
 use crate::decred::Form;
 
@@ -210,6 +211,16 @@ impl PoolConfig {
     /// The same for Decred.
     pub fn decred_sserver(form: Form) -> Self {
         Self { chain: Chain::Decred(form), ..Self::sserver() }
+    }
+
+    /// A pool like sserver for agents, with difficulties in [`UNIT`]s. Every job has the same small
+    /// ids at all such pools.
+    pub fn agents_sserver(exponents: impl Into<Vec<u8>>) -> Self {
+        let config = Self::sserver().difficulty(3e-10).agents(UNIT, exponents);
+        let mut config = config.jobs_every(Duration::from_millis(150), 0);
+        // Long enough for a share that is under way, short enough for ids of one byte.
+        config.jobs_kept = 100;
+        config
     }
 
     /// A pool like dcrpool: extranonces of its own, 4 bytes each, and no changing them.

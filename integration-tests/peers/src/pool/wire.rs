@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -19,6 +18,7 @@ use super::config::{Answers, Quirk};
 use super::conversation::{PING_ID, hear};
 use super::state::{Outgoing, State};
 use crate::lines::{End, LineReader, Piece};
+use crate::shared::Shared;
 
 /// A group of reversed answers that does not fill is sent after this long.
 const GROUP_PATIENCE: Duration = Duration::from_secs(1);
@@ -26,25 +26,8 @@ const GROUP_PATIENCE: Duration = Duration::from_secs(1);
 /// How exactly the clock keeps its intervals.
 const TICK: Duration = Duration::from_millis(5);
 
-/// The state, shared between the handle and the tasks.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<State>>);
-
-impl Shared {
-    pub(super) fn new(state: State) -> Self {
-        Self(Arc::new(Mutex::new(state)))
-    }
-
-    /// # Panics
-    ///
-    /// When a task of the pool panicked, so that the test which uses the pool fails as well.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no task of the pool has panicked")
-    }
-}
-
 /// Accepts connections until aborted; all connections end with it.
-pub(super) async fn serve(shared: Shared, listener: TcpListener) {
+pub(super) async fn serve(shared: Shared<State>, listener: TcpListener) {
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_time(shared.clone()));
     loop {
@@ -61,7 +44,7 @@ pub(super) async fn serve(shared: Shared, listener: TcpListener) {
 }
 
 /// Sends jobs and pings when their time has come.
-async fn keep_time(shared: Shared) {
+async fn keep_time(shared: Shared<State>) {
     let (mut last_job, mut last_ping, mut jobs) = (Instant::now(), Instant::now(), 0_u64);
     loop {
         sleep(TICK).await;
@@ -89,7 +72,7 @@ async fn keep_time(shared: Shared) {
 }
 
 /// Serves one connection to its end.
-async fn attend(shared: Shared, stream: TcpStream, peer: SocketAddr) {
+async fn attend(shared: Shared<State>, stream: TcpStream, peer: SocketAddr) {
     let (outbox, orders) = mpsc::unbounded_channel();
     let number = shared.lock().open(peer, outbox);
     let (read, write) = stream.into_split();
@@ -107,7 +90,7 @@ async fn attend(shared: Shared, stream: TcpStream, peer: SocketAddr) {
     while reader.join_next().await.is_some() {}
 }
 
-async fn listen(shared: Shared, number: usize, read: OwnedReadHalf) {
+async fn listen(shared: Shared<State>, number: usize, read: OwnedReadHalf) {
     let mut lines = LineReader::new(read);
     let end = loop {
         while shared.lock().config.has(&Quirk::StopsReading) {
@@ -138,7 +121,7 @@ async fn listen(shared: Shared, number: usize, read: OwnedReadHalf) {
 
 /// Writes a connection's lines at the time the pool's manners demand.
 struct Writer {
-    shared: Shared,
+    shared: Shared<State>,
     write: OwnedWriteHalf,
     orders: mpsc::UnboundedReceiver<Outgoing>,
 }

@@ -95,6 +95,7 @@ impl DialectSession for Session {
                 self.leg = Some(leg);
                 out.send(Side::Downstream, b"mining\n");
             }
+            Input::Recalled(_) => out.push(Action::Recall { key: "more".into() }),
             Input::Refused(why) => {
                 out.send(Side::Downstream, format!("refused {}\n", why.label()).as_bytes());
             }
@@ -135,6 +136,7 @@ impl Session {
                     out.send(Side::Downstream, &[b'x'; 1_000]);
                 }
             }
+            "recall" => out.push(Action::Recall { key: rest.into() }),
             "sleep" => std::thread::sleep(Duration::from_millis(number)),
             "unsavable" => self.unsavable = true,
             _ => {}

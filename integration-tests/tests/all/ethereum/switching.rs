@@ -102,8 +102,8 @@ async fn rounds(
     if really == 1 {
         assert!(pools.iter().all(|pool| pool.report().really_hashed == pool.report().accepted));
     }
-    let switches = switcher.metric("switcher_switches_total").await;
-    assert_eq!(switches, (miners * moves) as f64, "every switch is counted once");
+    let counted = switcher.metric("switcher_switches_total").await;
+    assert_eq!(counted, (miners * moves) as f64, "every switch is counted once");
 }
 
 /// As many miners and switches as the promise is about. The stand-in hash is agreed on: a machine

@@ -375,6 +375,9 @@ impl Host for IoHost<'_> {
             Event::Disregarded(fault) => {
                 tracing::debug!(session = %self.id, %fault, "frame disregarded");
             }
+            Event::PluginFailed(what) => {
+                tracing::error!(session = %self.id, what, "dialect has failed");
+            }
             Event::Job(_) | Event::Share { .. } | Event::Submitted(_) => {}
         }
     }

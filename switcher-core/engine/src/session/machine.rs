@@ -13,6 +13,8 @@ mod legs;
 mod saved;
 mod send_back;
 mod steer;
+#[cfg(test)]
+mod tests;
 
 use switcher_plugin::{
     Action, Coin, DialectSession, Fault, Input, LegId, Millis, Outbox, Profile, Refusal, Retry,
@@ -26,6 +28,10 @@ pub use send_back::{Note, SentBack};
 
 use crate::board::Standing;
 use crate::plan::{Plan, PoolId};
+
+/// Notes that a dialect may ask for on one input. A miner has two at the most; who asks for more
+/// would ask for ever.
+const MOST_RECALLS: usize = 8;
 
 /// What the machine asks of the outside.
 pub trait Host {
@@ -116,6 +122,8 @@ pub enum Event<'a> {
     LegReady(PoolId),
     /// A leg was refused.
     LegRefused(PoolId, Retry, &'a str),
+    /// The dialect did what none may do, which ends the session.
+    PluginFailed(&'a str),
     /// The session was refused a leg.
     Refused(Refusal),
     /// The miner is sent away, to come back as a session that this pool can serve.
@@ -389,9 +397,28 @@ impl Machine {
         }
     }
 
-    /// Gives one input to the dialect and carries out its actions. Changes of legs are only noted
-    /// here; `settle` acts on them.
+    /// The dialect did what none may do.
+    pub(crate) fn plugin_failed(&mut self, what: &str, cx: &mut Cx<'_>) {
+        cx.host.tell(Event::PluginFailed(what));
+        self.close(&format!("the dialect {what}"), false);
+    }
+
+    /// Gives an input to the dialect, and the notes that it asks for on it.
     fn feed(&mut self, input: Input<'_>, frame: &[u8], cx: &mut Cx<'_>) {
+        let mut wanted = self.feed_once(input, frame, cx);
+        for _ in 0..MOST_RECALLS {
+            let Some(key) = wanted else { return };
+            let note = self.recall(&key, cx);
+            wanted = self.feed_once(Input::Recalled(note.as_deref()), &[], cx);
+        }
+        if wanted.is_some() {
+            self.plugin_failed("recalls again and again", cx);
+        }
+    }
+
+    /// Gives one input to the dialect and carries out its actions. Changes of legs are only noted
+    /// here; `settle` acts on them. Returns the key of the note that is asked for.
+    fn feed_once(&mut self, input: Input<'_>, frame: &[u8], cx: &mut Cx<'_>) -> Option<Box<str>> {
         let result = self.dialect.handle(cx.now, input, cx.outbox);
         let mut actions = cx.outbox.take_actions();
         let mut wanted = None;
@@ -403,48 +430,27 @@ impl Machine {
         }
         cx.outbox.reset(actions);
         if let Err(fault) = result {
+            cx.host.tell(Event::Disregarded(fault));
             match fault.side {
-                Side::Downstream => {
-                    cx.host.tell(Event::Disregarded(fault));
-                    self.close(&fault.to_string(), false);
-                }
-                Side::Upstream(leg) => {
-                    cx.host.tell(Event::Disregarded(fault));
-                    self.doom(leg, Retry::Later, fault.to_string());
-                }
+                Side::Downstream => self.close(&fault.to_string(), false),
+                Side::Upstream(leg) => self.doom(leg, Retry::Later, fault.to_string()),
             }
         }
-        if let Some(key) = wanted {
-            let note = self.recall(&key, cx);
-            self.feed(Input::Recalled(note.as_deref()), &[], cx);
-        }
+        wanted
     }
 
     fn carry_out(&mut self, action: Action, frame: &[u8], cx: &mut Cx<'_>) {
         match action {
             Action::Send(to, range) => cx.host.write(to, cx.outbox.sent(&range)),
             Action::Forward(to) => cx.host.write(to, frame),
-            Action::Submitted(leg) => {
-                if let Some(leg) = self.leg_mut(leg) {
-                    if leg.outstanding == 0 {
-                        leg.oldest_submit = cx.now;
-                    }
-                    leg.outstanding += 1;
-                    if let Some(pool) = leg.pool {
-                        cx.host.tell(Event::Submitted(pool));
-                    }
-                }
-            }
+            Action::Submitted(leg) => self.on_submitted(leg, cx),
             Action::Share { leg, verdict, difficulty } => {
                 self.count_share(leg, verdict, difficulty, cx);
             }
-            Action::Job(leg) => {
-                if let Some(leg) = self.leg_mut(leg) {
-                    leg.last_job = cx.now;
-                    if let Some(pool) = leg.pool {
-                        cx.host.tell(Event::Job(pool));
-                    }
-                }
+            Action::Job(leg) => self.on_job(leg, cx),
+            // The board would hold the first name for ever.
+            Action::Identify { .. } if self.who.is_some() => {
+                self.plugin_failed("identifies a second time", cx);
             }
             Action::Identify { sub_account, worker } => {
                 let standing = cx.host.identify(&sub_account, &worker);
@@ -452,35 +458,11 @@ impl Machine {
                 self.waiting = Some(cx.now);
                 self.news = Some(standing);
             }
-            Action::LegReady(leg, rung) => {
-                if let Some(leg) = self.leg_mut(leg) {
-                    leg.rung = Some(rung);
-                    if leg.role == Role::Greeting {
-                        leg.role = Role::Ready;
-                        leg.since = cx.now;
-                        if let Some(pool) = leg.pool {
-                            cx.host.tell(Event::LegReady(pool));
-                        }
-                    }
-                    leg.can_serve = true;
-                }
-            }
+            Action::LegReady(leg, rung) => self.on_leg_ready(leg, rung, cx),
             Action::LegRefused { leg, retry, why } => self.doom(leg, retry, why),
-            Action::ReplaceLeg { leg, why, hint: _ } => {
-                // The hint is not followed: the configured addresses of a pool are the only ones
-                // an operator has approved.
-                if let Some(leg) = self.leg_mut(leg) {
-                    leg.replace = true;
-                    if leg.role == Role::Lingering {
-                        // It is not returned to; nothing else follows.
-                        return;
-                    }
-                    // A pool that asks again and again is not dialled at the speed of the wire.
-                    let not_before = leg.since.plus(legs::YOUNG_MS);
-                    self.retry.at = self.retry.at.max(not_before);
-                    self.trouble = Some(why);
-                }
-            }
+            // The hint is not followed: the configured addresses of a pool are the only ones an
+            // operator has approved.
+            Action::ReplaceLeg { leg, why, hint: _ } => self.on_replace(leg, why),
             Action::CannotMove { why } => {
                 cx.host.tell(Event::CannotMove(&why));
                 self.trouble = Some(why);

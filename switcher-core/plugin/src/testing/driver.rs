@@ -22,6 +22,9 @@ const LINE_LIMIT: usize = 256 * 1024;
 /// Wakes granted within one `@`. More is a session that asks to be woken at once for ever.
 const MOST_WAKES: usize = 1_000;
 
+/// Notes asked for on one input. More is a session that asks for ever.
+const MOST_RECALLS: usize = 8;
+
 /// How the same conversation is brought to a session.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mode {
@@ -320,7 +323,23 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
+    /// Gives an input to the session, and the notes that it asks for on it.
     fn give(&mut self, input: Input<'_>) -> Result<(), Broken> {
+        self.give_once(input)?;
+        for _ in 0..MOST_RECALLS {
+            let Some(key) = self.recalled.take().filter(|_| !self.is_over) else { return Ok(()) };
+            let note = self.notes.remove(&*key);
+            self.give_once(Input::Recalled(note.as_deref()))?;
+        }
+        match self.recalled.take() {
+            Some(_) if !self.is_over => {
+                Err(Broken::Rule(format!("recalls more than {MOST_RECALLS} times on one input")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn give_once(&mut self, input: Input<'_>) -> Result<(), Broken> {
         if let Some(version) = self.mode.resume {
             self.resume(version)?;
         }
@@ -333,12 +352,6 @@ impl<'a> Driver<'a> {
         if let Err(fault) = result {
             self.observed.lines.push(render::fault(fault));
             self.faulted(fault)?;
-        }
-        if let Some(key) = self.recalled.take()
-            && !self.is_over
-        {
-            let note = self.notes.remove(&*key);
-            self.give(Input::Recalled(note.as_deref()))?;
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ pub(crate) enum Defect {
     PanicsOnDepth,
     PanicsOnNumbers,
     PanicsOnText,
+    RecallsForEver,
     SendsIntoTheVoid,
     Undecided,
     WakesForEver,
@@ -172,6 +173,7 @@ impl DialectSession for EchoSession {
                 }
             }
             Input::LegDown(leg) | Input::LegGone(leg) => self.lose(leg, out),
+            Input::Recalled(_) => out.push(Action::Recall { key: "me".into() }),
             Input::Refused(why) => out.push(Action::Close { why: why.label().into() }),
             Input::Wake => {
                 out.send(Side::Downstream, b"ping\n");
@@ -268,6 +270,9 @@ impl EchoSession {
             name.clone_into(&mut self.state.login);
             let sub_account = SubAccount::new(name.split('.').next().unwrap_or_default());
             out.push(Action::Identify { sub_account, worker: WorkerName::new(name) });
+            if self.defect == Some(Defect::RecallsForEver) {
+                out.push(Action::Recall { key: "me".into() });
+            }
             out.push(Action::WakeAt(now.plus(1_000)));
             out.send(Side::Downstream, format!("hello {}\n", self.state.fickle).as_bytes());
             return Ok(());

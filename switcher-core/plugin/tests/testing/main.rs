@@ -62,6 +62,7 @@ fn each_defect_is_found_by_its_check() {
         (Defect::PanicsOnDepth, "garbage", "panicked: too deep"),
         (Defect::PanicsOnNumbers, "garbage", "panicked"),
         (Defect::PanicsOnText, "garbage", "Utf8Error"),
+        (Defect::RecallsForEver, "same again", "recalls more than 8 times"),
         (Defect::SendsIntoTheVoid, "same again", "leg 1, which is not open"),
         (Defect::Undecided, "recognise", "undecided"),
         (Defect::WakesForEver, "same again", "asked to be woken"),

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -17,29 +16,13 @@ use super::EthMinerConfig;
 use super::session::{Job, Pending, Session};
 use crate::eth::config::Variant;
 use crate::lines::{End, LineReader};
+use crate::shared::Shared;
 
 /// What the handle asks of the task.
 #[derive(Debug)]
 pub(super) enum Order {
     Pause(bool, oneshot::Sender<()>),
     Say(String, Option<u64>),
-}
-
-/// The session, shared between the handle and the task.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<Session>>);
-
-impl Shared {
-    pub(super) fn new(session: Session) -> Self {
-        Self(Arc::new(Mutex::new(session)))
-    }
-
-    /// # Panics
-    ///
-    /// When the miner's task panicked, so that the test which uses the miner fails as well.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Session> {
-        self.0.lock().expect("the miner's task has not panicked")
-    }
 }
 
 pub(super) async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
@@ -51,7 +34,7 @@ pub(super) async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
 /// A miner at work.
 pub(super) struct Worker {
     config: EthMinerConfig,
-    shared: Shared,
+    shared: Shared<Session>,
     orders: mpsc::UnboundedReceiver<Order>,
     steps: VecDeque<(Pending, &'static str, Value)>,
     next_id: u64,
@@ -64,7 +47,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         config: EthMinerConfig,
-        shared: Shared,
+        shared: Shared<Session>,
         orders: mpsc::UnboundedReceiver<Order>,
     ) -> Self {
         // Miners that choose whole nonces must not choose the same ones.

@@ -1,6 +1,5 @@
 //! The tasks of a pool: one that accepts, one per connection, one clock.
 
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -12,29 +11,13 @@ use tokio::time::{Instant, sleep};
 use super::conversation::hear;
 use super::state::State;
 use crate::lines::{End, LineReader};
+use crate::shared::Shared;
 
 /// How exactly the clock keeps its interval.
 const TICK: Duration = Duration::from_millis(5);
 
-/// The state, shared between the handle and the tasks.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<State>>);
-
-impl Shared {
-    pub(super) fn new(state: State) -> Self {
-        Self(Arc::new(Mutex::new(state)))
-    }
-
-    /// # Panics
-    ///
-    /// When a task of the pool panicked, so that the test which uses the pool fails as well.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no task of the pool has panicked")
-    }
-}
-
 /// Accepts connections until aborted; all connections end with it.
-pub(super) async fn serve(shared: Shared, listener: TcpListener) {
+pub(super) async fn serve(shared: Shared<State>, listener: TcpListener) {
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_time(shared.clone()));
     loop {
@@ -49,7 +32,7 @@ pub(super) async fn serve(shared: Shared, listener: TcpListener) {
     }
 }
 
-async fn keep_time(shared: Shared) {
+async fn keep_time(shared: Shared<State>) {
     let mut last = Instant::now();
     loop {
         sleep(TICK).await;
@@ -62,7 +45,7 @@ async fn keep_time(shared: Shared) {
 }
 
 /// Serves one connection to its end.
-async fn attend(shared: Shared, stream: TcpStream) {
+async fn attend(shared: Shared<State>, stream: TcpStream) {
     // A peer that is gone already is found out by the first read.
     let _ = stream.set_nodelay(true);
     let (outbox, mut orders) = mpsc::unbounded_channel::<Option<String>>();

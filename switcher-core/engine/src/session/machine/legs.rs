@@ -7,7 +7,7 @@ use crate::clock;
 use crate::plan::PoolId;
 
 /// A leg that is lost or replaced before it has served for so long counts as a failure.
-pub(super) const YOUNG_MS: u64 = 10_000;
+const YOUNG_MS: u64 = 10_000;
 
 /// Longest pause before the next try while the miner has no leg that serves it.
 const POOLLESS_PAUSE_MS: u64 = 5_000;
@@ -99,6 +99,51 @@ impl Machine {
         if let Some(leg) = self.leg_mut(id) {
             leg.doom.get_or_insert_with(|| Box::new((retry, why.into())));
         }
+    }
+
+    pub(super) fn on_submitted(&mut self, id: LegId, cx: &mut Cx<'_>) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        if leg.outstanding == 0 {
+            leg.oldest_submit = cx.now;
+        }
+        leg.outstanding += 1;
+        if let Some(pool) = leg.pool {
+            cx.host.tell(Event::Submitted(pool));
+        }
+    }
+
+    pub(super) fn on_job(&mut self, id: LegId, cx: &mut Cx<'_>) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        leg.last_job = cx.now;
+        if let Some(pool) = leg.pool {
+            cx.host.tell(Event::Job(pool));
+        }
+    }
+
+    pub(super) fn on_leg_ready(&mut self, id: LegId, rung: Rung, cx: &mut Cx<'_>) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        leg.rung = Some(rung);
+        if leg.role == Role::Greeting {
+            leg.role = Role::Ready;
+            leg.since = cx.now;
+            if let Some(pool) = leg.pool {
+                cx.host.tell(Event::LegReady(pool));
+            }
+        }
+        leg.can_serve = true;
+    }
+
+    /// The leg shall be replaced. One that was left is only not returned to.
+    pub(super) fn on_replace(&mut self, id: LegId, why: Box<str>) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        leg.replace = true;
+        if leg.role == Role::Lingering {
+            return;
+        }
+        // A pool that asks again and again is not dialled at the speed of the wire.
+        let not_before = leg.since.plus(YOUNG_MS);
+        self.retry.at = self.retry.at.max(not_before);
+        self.trouble = Some(why);
     }
 
     /// The leg's connection is gone, or is given up for the pool's fault.
