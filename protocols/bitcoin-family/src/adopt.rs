@@ -6,10 +6,10 @@
 //! miner's own. What is known of that is a [`Relay`], kept with the leg. A session that is to be handed
 //! back is brought to the same state: jobs without a tag, ids as they are.
 
-use jsonrpc::{elements, is_json, member, scan, text, write_string};
-use serde::{Deserialize, Serialize};
+use jsonrpc::{elements, is_json, member, text, write_string};
 use stratum_common::names::split;
 use stratum_common::pool::{ECHO_AGENT, name_hash};
+use stratum_common::relay::{FIRST_ID, Relay};
 use switcher_plugin::{
     Action, Adopted, FaultKind, HandBack, LegId, Millis, Outbox, Past, ResumeError, Rung, Seat,
     Side, SubAccount, WorkerName,
@@ -29,28 +29,9 @@ use crate::version_rolling::Masks;
 /// What the original tells every miner: `E` of 4 bytes, `s` of 8.
 const SIZES: Sizes = Sizes { size1: 4, size2: 8 };
 
-/// How long a pool may take to answer what the relay has passed on.
-const PAST_MS: u64 = 60_000;
-
 /// The first tag that begins with a letter. sserver's own job ids are decimal, so none of them reads
 /// as one of these.
 const FIRST_LETTER: u16 = 10 * 36;
-
-/// Ids of requests on an adopted leg begin here: miners count from 1.
-const FIRST_ID: u32 = 1 << 30;
-
-/// What a leg has of a program that relays.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Relay {
-    /// Until then, answers to what we have not asked are for the miner.
-    until: Millis,
-    /// What the miner says next may be the rest of a line.
-    miner_torn: bool,
-    /// Likewise the pool.
-    pool_torn: bool,
-    /// New jobs go down without a tag, too, and shares for them go up as they are.
-    pub(crate) plain: bool,
-}
 
 impl BitcoinSession {
     /// A session of another program's.
@@ -99,9 +80,7 @@ impl BitcoinSession {
         leg.patient_since = past.now;
         leg.job_at = past.now;
         leg.workers_sent = 1;
-        let until = past.now.plus(PAST_MS);
-        let relay = Relay { until, miner_torn: true, pool_torn: true, plain: false };
-        leg.rare().relay = Some(relay);
+        leg.rare().relay = Some(Relay::adopted(past.now));
 
         let state = &mut session.state;
         state.own = Some(own);
@@ -130,20 +109,14 @@ impl BitcoinSession {
     /// Passes the rest of a line on the way its beginning went. True if the frame was one.
     pub(crate) fn pass_rest(&mut self, side: Side, frame: &[u8], out: &mut Outbox) -> bool {
         let active = self.state.active;
-        let relayed = |leg: &&mut Leg| match side {
-            Side::Downstream => leg.relay().is_some_and(|relay| relay.miner_torn),
-            Side::Upstream(id) => leg.id == id && leg.relay().is_some_and(|relay| relay.pool_torn),
+        let relayed = |leg: &&mut Leg| {
+            let is_torn = leg.relay().is_some_and(|relay| relay.is_torn(side));
+            is_torn && (side == Side::Downstream || side == Side::Upstream(leg.id))
         };
         let Some(leg) = self.state.legs.iter_mut().find(relayed) else { return false };
         let id = leg.id;
-        let Some(relay) = &mut leg.rare().relay else { return false };
-        let torn = match side {
-            Side::Downstream => &mut relay.miner_torn,
-            Side::Upstream(_) => &mut relay.pool_torn,
-        };
-        let is_rest = !is_whole(frame);
-        // An object within the line may end before the line does.
-        *torn = is_rest && !frame.ends_with(b"\n");
+        let relay = leg.rare().relay.as_mut();
+        let is_rest = relay.is_some_and(|relay| relay.is_rest(side, frame));
         if is_rest {
             match side {
                 Side::Downstream => out.push(Action::Forward(Side::Upstream(id))),
@@ -160,8 +133,7 @@ impl BitcoinSession {
     /// The miner leaves this leg. If the pool's line was not seen to its end, it is ended here.
     pub(crate) fn end_torn_line(&mut self, leg: LegId, out: &mut Outbox) {
         let relay = self.leg(leg).filter(|leg| leg.relay().is_some());
-        let Some(relay) = relay.and_then(|leg| leg.rare().relay.as_mut()) else { return };
-        if std::mem::take(&mut relay.pool_torn) {
+        if relay.and_then(|leg| leg.rare().relay.as_mut()).is_some_and(Relay::leave) {
             out.send(Side::Downstream, b"\n");
         }
     }
@@ -169,7 +141,7 @@ impl BitcoinSession {
     /// Whether an answer to what we have not asked is for the miner, who has asked through a relay.
     pub(crate) fn is_of_relay(&mut self, now: Millis, leg: LegId) -> bool {
         let relay = self.leg(leg).and_then(|leg| leg.relay().copied());
-        relay.is_some_and(|relay| relay.plain || now < relay.until)
+        relay.is_some_and(|relay| relay.expects_answers(now))
     }
 
     /// `Input::HandBack`: the miner gets its work anew, without a tag.
@@ -178,12 +150,7 @@ impl BitcoinSession {
         self.return_to(now, id);
         let Some(leg) = self.leg(id) else { return };
         let before = leg.relay().copied();
-        leg.rare().relay = Some(Relay {
-            until: now,
-            miner_torn: before.is_some_and(|relay| relay.miner_torn),
-            pool_torn: before.is_some_and(|relay| relay.pool_torn),
-            plain: true,
-        });
+        leg.rare().relay = Some(Relay::returning(now, before));
         self.push_work(id, true, out);
     }
 
@@ -213,7 +180,7 @@ impl BitcoinSession {
         let state = &self.state;
         let id = self.relayable()?;
         let leg = state.legs.iter().find(|leg| leg.id == id)?;
-        leg.relay().filter(|relay| relay.plain)?;
+        leg.relay().filter(|relay| relay.is_plain())?;
         let first = state.workers.first()?;
         let agent = match &state.agent {
             Agent::Named(agent) => agent,
@@ -253,7 +220,7 @@ impl State {
         tagged.or_else(|| {
             // One that was left may have relayed once, too.
             let relays = self.legs.iter().enumerate().filter(|(_, leg)| leg.relay().is_some());
-            let (at, leg) = relays.max_by_key(|(_, leg)| leg.relay().map(|relay| relay.plain))?;
+            let (at, leg) = relays.max_by_key(|(_, leg)| leg.relay().map(Relay::is_plain))?;
             Some((at, leg.epoch?, job_id))
         })
     }
@@ -263,13 +230,4 @@ impl State {
         let is_relayed = self.legs.iter().any(|leg| leg.relay().is_some());
         (if is_relayed { FIRST_LETTER } else { 0 })..TAGS
     }
-}
-
-/// Whether a frame is a request, a notification or an answer, and not the rest of one.
-fn is_whole(frame: &[u8]) -> bool {
-    frame.trim_ascii_start().first() == Some(&b'{')
-        && scan(frame).is_ok_and(|message| {
-            let says = message.method.is_some() || message.result.is_some();
-            message.garbage.is_empty() && (says || message.error.is_some())
-        })
 }

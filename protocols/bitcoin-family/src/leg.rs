@@ -2,9 +2,9 @@
 //! and the requests that it has not answered. Decides nothing about the session.
 
 use serde::{Deserialize, Serialize};
+use stratum_common::relay::Relay;
 use switcher_plugin::{LegId, Millis, Profile, Rung, Rungs};
 
-use crate::adopt::Relay;
 use crate::agent::AgentLeg;
 use crate::extranonce::{Own, Theirs};
 use crate::raw::{Line, Raw};
@@ -278,7 +278,7 @@ impl Leg {
 
     /// The tag that jobs of its latest epoch go down with; none if they go as they are.
     pub(crate) fn tag(&self) -> Option<u16> {
-        let is_plain = self.relay().is_some_and(|relay| relay.plain);
+        let is_plain = self.relay().is_some_and(Relay::is_plain);
         self.epoch.filter(|_| !is_plain).map(|epoch| epoch.tag)
     }
 

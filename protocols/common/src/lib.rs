@@ -5,4 +5,5 @@
 pub mod miner;
 pub mod names;
 pub mod pool;
+pub mod relay;
 pub mod settings;

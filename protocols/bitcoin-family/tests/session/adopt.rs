@@ -163,3 +163,17 @@ fn folded_session_is_not_handed_back() {
 
     assert_eq!(world.hand_back(), None);
 }
+
+#[test]
+fn half_a_line_that_went_up_when_nobody_took_over_is_followed_by_the_rest() {
+    let mut world = adopted();
+    world.pool(1, &job("12"));
+    world.input(Input::HandBack);
+
+    let rest = world.miner(r#"001","5cb6dda8","00000000"]}"#);
+    assert_eq!(rest, ["forward up1", "disregard torn by the miner"]);
+    let rest = world.pool(1, r#"sult":true,"error":null}"#);
+    assert_eq!(rest, ["forward down", "disregard torn by the pool of leg 1"]);
+
+    assert_eq!(world.miner(&share("12")), [format!("up1 {}", share("12"))]);
+}
