@@ -9,10 +9,10 @@
 use jsonrpc::{elements, is_json, member, text, write_string};
 use stratum_common::names::split;
 use stratum_common::pool::{ECHO_AGENT, name_hash};
-use stratum_common::relay::{FIRST_ID, Relay};
+use stratum_common::relay::{FIRST_ID, Relay, pass_rest};
 use switcher_plugin::{
-    Action, Adopted, FaultKind, HandBack, LegId, Millis, Outbox, Past, ResumeError, Rung, Seat,
-    Side, SubAccount, WorkerName,
+    Adopted, HandBack, LegId, Millis, Outbox, Past, ResumeError, Rung, Seat, Side, SubAccount,
+    WorkerName,
 };
 
 use crate::agent::is_agent;
@@ -109,31 +109,14 @@ impl BitcoinSession {
     /// Passes the rest of a line on the way its beginning went. True if the frame was one.
     pub(crate) fn pass_rest(&mut self, side: Side, frame: &[u8], out: &mut Outbox) -> bool {
         let active = self.state.active;
-        let relayed = |leg: &&mut Leg| {
-            let is_torn = leg.relay().is_some_and(|relay| relay.is_torn(side));
-            is_torn && (side == Side::Downstream || side == Side::Upstream(leg.id))
-        };
-        let Some(leg) = self.state.legs.iter_mut().find(relayed) else { return false };
-        let id = leg.id;
-        let relay = leg.rare().relay.as_mut();
-        let is_rest = relay.is_some_and(|relay| relay.is_rest(side, frame));
-        if is_rest {
-            match side {
-                Side::Downstream => out.push(Action::Forward(Side::Upstream(id))),
-                Side::Upstream(_) if active == Some(id) => {
-                    out.push(Action::Forward(Side::Downstream));
-                }
-                Side::Upstream(_) => {}
-            }
-            Self::disregard(out, side, FaultKind::Torn);
-        }
-        is_rest
+        let legs = self.state.legs.iter_mut();
+        let relays = legs.filter_map(|leg| Some((leg.id, leg.relay_mut()?)));
+        pass_rest(relays, active, side, frame, out)
     }
 
     /// The miner leaves this leg. If the pool's line was not seen to its end, it is ended here.
     pub(crate) fn end_torn_line(&mut self, leg: LegId, out: &mut Outbox) {
-        let relay = self.leg(leg).filter(|leg| leg.relay().is_some());
-        if relay.and_then(|leg| leg.rare().relay.as_mut()).is_some_and(Relay::leave) {
+        if self.leg(leg).and_then(Leg::relay_mut).is_some_and(Relay::leave) {
             out.send(Side::Downstream, b"\n");
         }
     }

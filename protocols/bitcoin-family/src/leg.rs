@@ -276,6 +276,11 @@ impl Leg {
         self.rare.as_ref()?.relay.as_ref()
     }
 
+    /// What it has of a program that relays, to be changed.
+    pub(crate) fn relay_mut(&mut self) -> Option<&mut Relay> {
+        self.rare.as_mut()?.relay.as_mut()
+    }
+
     /// The tag that jobs of its latest epoch go down with; none if they go as they are.
     pub(crate) fn tag(&self) -> Option<u16> {
         let is_plain = self.relay().is_some_and(Relay::is_plain);

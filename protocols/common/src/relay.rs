@@ -5,7 +5,7 @@
 
 use jsonrpc::scan;
 use serde::{Deserialize, Serialize};
-use switcher_plugin::{Millis, Side};
+use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side};
 
 /// Ids of requests on an adopted leg begin here: miners count from 1.
 pub const FIRST_ID: u32 = 1 << 30;
@@ -15,6 +15,7 @@ const PAST_MS: u64 = 60_000;
 
 /// What a leg has of a program that relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of two streams")]
 pub struct Relay {
     /// Until then, answers to what we have not asked are for the miner.
     until: Millis,
@@ -65,7 +66,7 @@ impl Relay {
     /// Whether what this side says next may be the rest of a line. Where another program shall
     /// relay it always may: if that does not come, then perhaps at the last moment, when beginnings
     /// of lines have gone their way already.
-    pub fn is_torn(&self, side: Side) -> bool {
+    fn is_torn(&self, side: Side) -> bool {
         self.plain
             || match side {
                 Side::Downstream => self.miner_torn,
@@ -74,7 +75,7 @@ impl Relay {
     }
 
     /// Whether a frame is the rest of a line whose beginning went its way before.
-    pub fn is_rest(&mut self, side: Side, frame: &[u8]) -> bool {
+    fn is_rest(&mut self, side: Side, frame: &[u8]) -> bool {
         let may_be_rest = self.is_torn(side) && !is_whole(frame);
         let torn = match side {
             Side::Downstream => &mut self.miner_torn,
@@ -96,6 +97,40 @@ impl Relay {
     pub fn expects_answers(&self, now: Millis) -> bool {
         self.plain || now < self.until
     }
+}
+
+/// Passes the rest of a line on the way its beginning went, and counts it. `relays` are those of the
+/// session's legs, `active` serves the miner. True if the frame was one.
+pub fn pass_rest<'a>(
+    mut relays: impl Iterator<Item = (LegId, &'a mut Relay)>,
+    active: Option<LegId>,
+    side: Side,
+    frame: &[u8],
+    out: &mut Outbox,
+) -> bool {
+    let is_it = |(leg, relay): &(LegId, &mut Relay)| {
+        relay.is_torn(side) && (side == Side::Downstream || side == Side::Upstream(*leg))
+    };
+    let Some((leg, relay)) = relays.find(is_it) else { return false };
+    let is_rest = relay.is_rest(side, frame);
+    if is_rest {
+        match side {
+            Side::Downstream => out.push(Action::Forward(Side::Upstream(leg))),
+            Side::Upstream(_) if active == Some(leg) => {
+                out.push(Action::Forward(Side::Downstream));
+            }
+            Side::Upstream(_) => {}
+        }
+        out.push(Action::Disregard(Fault { side, kind: FaultKind::Torn }));
+    }
+    is_rest
+}
+
+/// Whether bytes that are not looked at have a job in them, for the engine, which gives pools up
+/// that send none.
+pub fn holds_job(bytes: &[u8]) -> bool {
+    const NAME: &[u8] = b"mining.notify";
+    bytes.windows(NAME.len()).any(|window| window == NAME)
 }
 
 /// Whether a frame is a request, a notification or an answer, and not the rest of one.
