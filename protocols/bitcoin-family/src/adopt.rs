@@ -9,10 +9,10 @@
 use jsonrpc::{elements, is_json, member, text, write_string};
 use stratum_common::names::split;
 use stratum_common::pool::{ECHO_AGENT, name_hash};
-use stratum_common::relay::{FIRST_ID, Relay, pass_rest};
+use stratum_common::relay::{FIRST_ID, Relay, holds_job, pass_rest};
 use switcher_plugin::{
-    Adopted, HandBack, LegId, Millis, Outbox, Past, ResumeError, Rung, Seat, Side, SubAccount,
-    WorkerName,
+    Action, Adopted, HandBack, LegId, Millis, Outbox, Past, ResumeError, Rung, Seat, Side,
+    SubAccount, WorkerName,
 };
 
 use crate::agent::is_agent;
@@ -47,9 +47,6 @@ impl BitcoinSession {
         }
         let params = |request| member(request, "params").unwrap_or_default();
         let agent = match elements(params(past.subscribe.as_bytes())).next().map(text) {
-            Some(Some(agent)) if is_agent(&agent) => {
-                return Err(foreign("a BTCAgent cannot be carried on, it has to log in anew"));
-            }
             // What the relay says for a miner that says nothing.
             Some(Some(agent)) if agent == ECHO_AGENT => Agent::Silent,
             Some(Some(agent)) => Agent::Named(agent.into()),
@@ -80,7 +77,10 @@ impl BitcoinSession {
         leg.patient_since = past.now;
         leg.job_at = past.now;
         leg.workers_sent = 1;
-        leg.rare().relay = Some(Relay::adopted(past.now));
+        // Where a frame begins cannot be known, nor which sub-miners there are.
+        let is_unseen = is_agent(session.state.agent.name());
+        let relay = if is_unseen { Relay::unseen(past.now) } else { Relay::adopted(past.now) };
+        leg.rare().relay = Some(relay);
 
         let state = &mut session.state;
         state.own = Some(own);
@@ -111,7 +111,38 @@ impl BitcoinSession {
         let active = self.state.active;
         let legs = self.state.legs.iter_mut();
         let relays = legs.filter_map(|leg| Some((leg.id, leg.relay_mut()?)));
+        let relays = relays.filter(|(_, relay)| !relay.is_unseen());
         pass_rest(relays, active, side, frame, out)
+    }
+
+    /// Passes on what is not looked at. True if it was something such.
+    pub(crate) fn pass_unseen(&self, side: Side, bytes: &[u8], out: &mut Outbox) -> bool {
+        if !self.state.is_unseen(side) {
+            return false;
+        }
+        match (side, self.state.active) {
+            (Side::Downstream, Some(active)) => out.push(Action::Forward(Side::Upstream(active))),
+            (Side::Downstream, None) => {}
+            (Side::Upstream(leg), _) => {
+                if holds_job(bytes) {
+                    out.push(Action::Job(leg));
+                }
+                out.push(Action::Forward(Side::Downstream));
+            }
+        }
+        true
+    }
+
+    /// Lets an agent go whose sub-miners nobody knows, so that no other pool can be told of them.
+    /// True if the miner is one.
+    pub(crate) fn lets_unseen_go(&self, out: &mut Outbox) -> bool {
+        let Some(active) = self.state.active else { return false };
+        let is_unseen = self.state.is_unseen(Side::Upstream(active));
+        if is_unseen {
+            let why = "an agent whose sub-miners are not known comes back by itself".into();
+            out.push(Action::Close { why });
+        }
+        is_unseen
     }
 
     /// The miner leaves this leg. If the pool's line was not seen to its end, it is ended here.
@@ -130,6 +161,9 @@ impl BitcoinSession {
     /// `Input::HandBack`: the miner gets its work anew, without a tag.
     pub(crate) fn prepare_hand_back(&mut self, now: Millis, out: &mut Outbox) {
         let Some(id) = self.relayable() else { return };
+        if self.state.is_unseen(Side::Upstream(id)) {
+            return;
+        }
         self.return_to(now, id);
         let Some(leg) = self.leg(id) else { return };
         let before = leg.relay().copied();
@@ -194,6 +228,16 @@ impl BitcoinSession {
 }
 
 impl State {
+    /// Whether what this side says is not looked at, and cannot be.
+    pub(crate) fn is_unseen(&self, side: Side) -> bool {
+        let leg = match side {
+            Side::Downstream => self.active,
+            Side::Upstream(leg) => Some(leg),
+        };
+        let leg = self.legs.iter().find(|other| Some(other.id) == leg);
+        leg.and_then(Leg::relay).is_some_and(Relay::is_unseen)
+    }
+
     /// Which leg has issued a job, under which extranonce, and what it calls it.
     pub(crate) fn issuer<'a>(&self, job_id: &'a str) -> Option<(usize, Epoch, &'a str)> {
         let tagged = split_tag(job_id).and_then(|(tag, job_id)| {

@@ -166,6 +166,12 @@ mod tests {
     }
 
     #[test]
+    fn a_job_is_seen_in_bytes_that_are_not_looked_at() {
+        assert!(holds_job(b"\x01\x7f\n{\"method\":\"mining.notify\",\"par"));
+        assert!(!holds_job(b"") && !holds_job(b"mining.notif") && !holds_job(&[0x7f; 40]));
+    }
+
+    #[test]
     fn a_line_with_objects_in_it_ends_where_the_line_does() {
         let mut relay = Relay::adopted(Millis(0));
 

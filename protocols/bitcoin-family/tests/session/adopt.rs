@@ -1,7 +1,7 @@
 //! Sessions of a program that relays: taken over in the middle of a line, and handed back.
 
 use serde_json::{Value, json};
-use switcher_plugin::{Input, Millis};
+use switcher_plugin::{Input, LegId, Millis};
 
 use crate::world::{World, job, job_below};
 
@@ -112,11 +112,8 @@ fn miner_that_is_moved_hears_the_end_of_the_old_pools_line_first() {
 
 #[test]
 fn who_cannot_be_carried_on_is_refused() {
-    let agent = SUBSCRIBE.replace("cgminer/4.11.1", "btccom-agent/2.0.1");
     let nameless = AUTHORIZE.replace("alice.rig", ".rig");
-    for (authorize, subscribe) in
-        [(AUTHORIZE, agent.as_str()), (&nameless, SUBSCRIBE), ("null", SUBSCRIBE), ("", SUBSCRIBE)]
-    {
+    for (authorize, subscribe) in [(&*nameless, SUBSCRIBE), ("null", SUBSCRIBE), ("", SUBSCRIBE)] {
         assert!(World::adopted(authorize, subscribe).is_err(), "{authorize} {subscribe}");
     }
     // A miner may have named no agent, and the relay names one for it.
@@ -176,4 +173,46 @@ fn half_a_line_that_went_up_when_nobody_took_over_is_followed_by_the_rest() {
     assert_eq!(rest, ["forward down", "disregard torn by the pool of leg 1"]);
 
     assert_eq!(world.miner(&share("12")), [format!("up1 {}", share("12"))]);
+}
+
+/// What can stand at the beginning of a stream of which the frames before were not seen.
+const PIECES: [&[u8]; 4] = [b"\x01\x00ab\x7f", b"\x02\x0f\x00\n{\x7f", b"{\"id\":5,", b"\n\n"];
+
+fn agent() -> World {
+    let subscribe = SUBSCRIBE.replace("cgminer/4.11.1", "btccom-agent/2.0.1");
+    World::adopted(AUTHORIZE, &subscribe).unwrap()
+}
+
+#[test]
+fn agent_is_relayed_unseen_wherever_its_streams_stand() {
+    let mut world = agent();
+
+    for piece in PIECES {
+        assert_eq!(world.miner_bytes(piece), ["forward up1"]);
+        assert_eq!(world.pool_bytes(1, piece), ["forward down"]);
+    }
+    assert_eq!(world.described()["agent"], "btccom-agent/2.0.1");
+}
+
+#[test]
+fn agent_that_is_relayed_unseen_is_let_go_when_another_pool_stands_or_its_own_falls() {
+    let gone = "close an agent whose sub-miners are not known comes back by itself";
+
+    let mut world = agent();
+    assert_eq!(world.assigned("bch", "alice"), [] as [&str; 0]);
+    assert_eq!(world.leg_up(2, &json!({ "extranonce": "echo" })), [gone]);
+
+    let mut world = agent();
+    assert_eq!(world.input(Input::LegDown(LegId(1))), [gone]);
+}
+
+#[test]
+fn agent_that_is_relayed_unseen_is_handed_back_as_it_is() {
+    let mut world = agent();
+
+    assert_eq!(world.input(Input::HandBack), [] as [&str; 0]);
+
+    assert_eq!(world.miner_bytes(PIECES[0]), ["forward up1"]);
+    let back = world.hand_back().unwrap();
+    assert!(back.subscribe.contains("btccom-agent/2.0.1"), "{}", back.subscribe);
 }
