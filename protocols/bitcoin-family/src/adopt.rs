@@ -164,6 +164,13 @@ impl BitcoinSession {
         if self.state.is_unseen(Side::Upstream(id)) {
             return;
         }
+        if self.state.btcagent.is_some() {
+            let needs_nobody = self.active_leg().is_some_and(|leg| self.agent_needs_nobody(leg));
+            if let Some(leg) = self.leg(id).filter(|_| needs_nobody) {
+                leg.rare().relay = Some(Relay::unseen(now));
+            }
+            return;
+        }
         self.return_to(now, id);
         let Some(leg) = self.leg(id) else { return };
         let before = leg.relay().copied();
@@ -173,14 +180,17 @@ impl BitcoinSession {
 
     /// The leg by which a relay could serve the miner, if there is one.
     fn relayable(&self) -> Option<LegId> {
-        let state = &self.state;
-        let leg = state.legs.iter().find(|leg| Some(leg.id) == state.active)?;
+        let (state, leg) = (&self.state, self.active_leg()?);
         let theirs = leg.latest_theirs()?;
         let own = self.relayed_own();
         let is_echo = theirs.is_proposal(own) && usize::from(theirs.size2()) == own.size2();
         let fits = state.own == Some(own) && is_echo;
         let is_served = self.may_push() && !leg.flags.unfit && leg.epoch?.rung(own)? == Rung::Echo;
         (fits && is_served).then_some(leg.id)
+    }
+
+    fn active_leg(&self) -> Option<&Leg> {
+        self.state.legs.iter().find(|leg| Some(leg.id) == self.state.active)
     }
 
     /// The extranonce that the original tells a miner.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use switcher_plugin::{Input, LegId, Millis};
 
+use crate::agents;
 use crate::world::{World, job, job_below};
 
 /// The requests as the original's own file has them.
@@ -215,4 +216,46 @@ fn agent_that_is_relayed_unseen_is_handed_back_as_it_is() {
     assert_eq!(world.miner_bytes(PIECES[0]), ["forward up1"]);
     let back = world.hand_back().unwrap();
     assert!(back.subscribe.contains("btccom-agent/2.0.1"), "{}", back.subscribe);
+}
+
+#[test]
+fn agent_of_ours_is_handed_back_as_it_is_unless_it_needs_us() {
+    let mut world = World::agent_mining();
+    // One share is on its way, one is answered.
+    world.miner_bytes(&[agents::share(9, 5), agents::share(9, 6)].concat());
+    world.pool_bytes(1, &agents::answer(0, agents::ACCEPT));
+    assert_eq!(world.hand_back(), None);
+
+    assert_eq!(world.input(Input::HandBack), [] as [&str; 0]);
+
+    for piece in PIECES {
+        assert_eq!(world.miner_bytes(piece), ["forward up1"]);
+        assert_eq!(world.pool_bytes(1, piece), ["forward down"]);
+    }
+    let back = world.hand_back().unwrap();
+    assert!(back.subscribe.contains("btccom-agent/2.0.0-mu"), "{}", back.subscribe);
+    let login: Value = serde_json::from_str(&back.authorize).unwrap();
+    assert_eq!(login["params"], json!(["alice", ""]));
+
+    // A share that the pool has not counted; jobs of another leg; a leg that was taken up anew.
+    let uncounted: fn(&mut World) = |world| drop(world.miner_bytes(&agents::share(9, 7)));
+    let moved: fn(&mut World) = |world| {
+        world.agent_leg(2);
+        world.capable(2, 1);
+        world.pool(2, &job("1"));
+        world.cut_over(2);
+    };
+    let returned: fn(&mut World) = |world| {
+        world.agent_leg(2);
+        world.capable(2, 1);
+        world.pool(2, &job("1"));
+        world.cut_over(2);
+        world.cut_over(1);
+    };
+    for happens in [uncounted, moved, returned] {
+        let mut world = World::agent_mining();
+        happens(&mut world);
+        assert_eq!(world.input(Input::HandBack), [] as [&str; 0]);
+        assert_eq!(world.hand_back(), None);
+    }
 }
