@@ -56,6 +56,8 @@ struct Switcher {
     is_eth: bool,
     sessions: Mutex<HashMap<u32, Session>>,
     next: AtomicU32,
+    /// Held for reading by what is copied, for writing at the exec.
+    copying: tokio::sync::RwLock<()>,
 }
 
 #[test]
@@ -71,13 +73,15 @@ fn stand_in() {
     let is_eth = config["ChainType"] == "ethereum";
     let next = AtomicU32::new(if is_eth { 0x0007_0080 } else { 0x0700_0080 });
     let sessions = Mutex::default();
-    let switcher = Arc::new(Switcher { config, is_eth, sessions, next });
+    let switcher =
+        Arc::new(Switcher { config, is_eth, sessions, next, copying: Default::default() });
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut upgrade = signal(SignalKind::user_defined2()).unwrap();
         let serving = tokio::spawn(Arc::clone(&switcher).serve(left));
         upgrade.recv().await;
+        let _at_rest = switcher.copying.write().await;
         switcher.upgrade(&arguments);
         serving.abort();
     });
@@ -210,6 +214,7 @@ impl Switcher {
                 let mut bytes = [0; 128];
                 loop {
                     from.readable().await.unwrap();
+                    let _copying = this.copying.read().await;
                     match from.try_read(&mut bytes) {
                         Ok(0) => break,
                         Ok(count) => write_all(&to, &bytes[..count]).await,
@@ -227,7 +232,7 @@ impl Switcher {
         if self.is_eth { 256 } else { 1 }
     }
 
-    /// As the original: the relays go on until the exec takes them away.
+    /// As the original, but that what has been read is written: the original may lose it.
     fn upgrade(&self, arguments: &[&str]) {
         let mut datas = Vec::new();
         let mut kept: Vec<OwnedFd> = Vec::new();
