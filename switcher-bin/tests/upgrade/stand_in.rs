@@ -19,6 +19,7 @@ use switcher_upgrade::sockets;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::RwLock;
 
 /// Names the arguments it was started with.
 const ARGUMENTS: &str = "STAND_IN_ARGUMENTS";
@@ -57,7 +58,7 @@ struct Switcher {
     sessions: Mutex<HashMap<u32, Session>>,
     next: AtomicU32,
     /// Held for reading by what is copied, for writing at the exec.
-    copying: tokio::sync::RwLock<()>,
+    copying: RwLock<()>,
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn stand_in() {
     let next = AtomicU32::new(if is_eth { 0x0007_0080 } else { 0x0700_0080 });
     let sessions = Mutex::default();
     let switcher =
-        Arc::new(Switcher { config, is_eth, sessions, next, copying: Default::default() });
+        Arc::new(Switcher { config, is_eth, sessions, next, copying: RwLock::default() });
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -136,12 +137,7 @@ impl Switcher {
                 }
                 Some("mining.subscribe") => {
                     subscribe = request.clone();
-                    if self.is_eth {
-                        eth::subscribed(&request, id)
-                    } else {
-                        let id = format!("{id:08x}");
-                        json!([[["mining.set_difficulty", id], ["mining.notify", id]], id, 8])
-                    }
+                    self.subscribed(&request, id)
                 }
                 Some("mining.authorize") => break request,
                 Some("eth_submitLogin") if self.is_eth => {
@@ -167,13 +163,7 @@ impl Switcher {
                 json!([["version-rolling"], { "version-rolling.mask": format!("{mask:08x}") }]);
             ask(pool.get_ref(), "configure", "mining.configure", options).await;
         }
-        let (said, ip) = (&subscribe["params"], 2_130_706_433);
-        subscribe["params"] = if self.is_eth {
-            let protocol = said.get(1).cloned().unwrap_or(json!("Stratum"));
-            json!([said[0], protocol, format!("{id:06x}"), ip])
-        } else {
-            json!([said[0], format!("{id:08x}"), ip])
-        };
+        subscribe["params"] = self.to_server(&subscribe["params"], id);
         subscribe["id"] = json!("subscribe");
         write(pool.get_ref(), &subscribe).await;
         ask(pool.get_ref(), "auth", authorize["method"].as_str().unwrap(), login).await;
@@ -225,6 +215,25 @@ impl Switcher {
                 this.sessions.lock().unwrap().remove(&id);
             });
         }
+    }
+
+    /// The answer to a subscribe.
+    fn subscribed(&self, request: &Value, id: u32) -> Value {
+        if self.is_eth {
+            return eth::subscribed(request, id);
+        }
+        let id = format!("{id:08x}");
+        json!([[["mining.set_difficulty", id], ["mining.notify", id]], id, 8])
+    }
+
+    /// What a server is told of a miner that has said this.
+    fn to_server(&self, said: &Value, id: u32) -> Value {
+        let ip = 2_130_706_433;
+        if self.is_eth {
+            let protocol = said.get(1).cloned().unwrap_or(json!("Stratum"));
+            return json!([said[0], protocol, format!("{id:06x}"), ip]);
+        }
+        json!([said[0], format!("{id:08x}"), ip])
     }
 
     /// How far the next id is.
