@@ -36,6 +36,7 @@ pub struct AgentConfig {
     share_every: Duration,
     late_every: u64,
     answers: bool,
+    asks_first: bool,
 }
 
 impl AgentConfig {
@@ -49,6 +50,7 @@ impl AgentConfig {
             share_every: Duration::from_millis(10),
             late_every: 5,
             answers: true,
+            asks_first: true,
         }
     }
 
@@ -63,6 +65,13 @@ impl AgentConfig {
     #[must_use]
     pub fn late_every(mut self, shares: u64) -> Self {
         self.late_every = shares;
+        self
+    }
+
+    /// An agent that logs in without a question before it, as one of the original's must.
+    #[must_use]
+    pub fn without_question(mut self) -> Self {
+        self.asks_first = false;
         self
     }
 

@@ -6,13 +6,13 @@
 //! miner's own. What is known of that is a [`Relay`], kept with the leg. A session that is to be handed
 //! back is brought to the same state: jobs without a tag, ids as they are.
 
-use jsonrpc::{elements, is_json, member, scan, text, write_string};
-use serde::{Deserialize, Serialize};
+use jsonrpc::{elements, is_json, member, text, write_string};
 use stratum_common::names::split;
 use stratum_common::pool::{ECHO_AGENT, name_hash};
+use stratum_common::relay::{FIRST_ID, Relay, holds_job, pass_rest};
 use switcher_plugin::{
-    Action, Adopted, FaultKind, HandBack, LegId, Millis, Outbox, Past, ResumeError, Rung, Seat,
-    Side, SubAccount, WorkerName,
+    Action, Adopted, HandBack, LegId, Millis, Outbox, Past, ResumeError, Rung, Seat, Side,
+    SubAccount, WorkerName,
 };
 
 use crate::agent::is_agent;
@@ -29,28 +29,9 @@ use crate::version_rolling::Masks;
 /// What the original tells every miner: `E` of 4 bytes, `s` of 8.
 const SIZES: Sizes = Sizes { size1: 4, size2: 8 };
 
-/// How long a pool may take to answer what the relay has passed on.
-const PAST_MS: u64 = 60_000;
-
 /// The first tag that begins with a letter. sserver's own job ids are decimal, so none of them reads
 /// as one of these.
 const FIRST_LETTER: u16 = 10 * 36;
-
-/// Ids of requests on an adopted leg begin here: miners count from 1.
-const FIRST_ID: u32 = 1 << 30;
-
-/// What a leg has of a program that relays.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Relay {
-    /// Until then, answers to what we have not asked are for the miner.
-    until: Millis,
-    /// What the miner says next may be the rest of a line.
-    miner_torn: bool,
-    /// Likewise the pool.
-    pool_torn: bool,
-    /// New jobs go down without a tag, too, and shares for them go up as they are.
-    pub(crate) plain: bool,
-}
 
 impl BitcoinSession {
     /// A session of another program's.
@@ -66,9 +47,6 @@ impl BitcoinSession {
         }
         let params = |request| member(request, "params").unwrap_or_default();
         let agent = match elements(params(past.subscribe.as_bytes())).next().map(text) {
-            Some(Some(agent)) if is_agent(&agent) => {
-                return Err(foreign("a BTCAgent cannot be carried on, it has to log in anew"));
-            }
             // What the relay says for a miner that says nothing.
             Some(Some(agent)) if agent == ECHO_AGENT => Agent::Silent,
             Some(Some(agent)) => Agent::Named(agent.into()),
@@ -99,8 +77,9 @@ impl BitcoinSession {
         leg.patient_since = past.now;
         leg.job_at = past.now;
         leg.workers_sent = 1;
-        let until = past.now.plus(PAST_MS);
-        let relay = Relay { until, miner_torn: true, pool_torn: true, plain: false };
+        // Where a frame begins cannot be known, nor which sub-miners there are.
+        let is_unseen = is_agent(session.state.agent.name());
+        let relay = if is_unseen { Relay::unseen(past.now) } else { Relay::adopted(past.now) };
         leg.rare().relay = Some(relay);
 
         let state = &mut session.state;
@@ -130,38 +109,45 @@ impl BitcoinSession {
     /// Passes the rest of a line on the way its beginning went. True if the frame was one.
     pub(crate) fn pass_rest(&mut self, side: Side, frame: &[u8], out: &mut Outbox) -> bool {
         let active = self.state.active;
-        let relayed = |leg: &&mut Leg| match side {
-            Side::Downstream => leg.relay().is_some_and(|relay| relay.miner_torn),
-            Side::Upstream(id) => leg.id == id && leg.relay().is_some_and(|relay| relay.pool_torn),
-        };
-        let Some(leg) = self.state.legs.iter_mut().find(relayed) else { return false };
-        let id = leg.id;
-        let Some(relay) = &mut leg.rare().relay else { return false };
-        let torn = match side {
-            Side::Downstream => &mut relay.miner_torn,
-            Side::Upstream(_) => &mut relay.pool_torn,
-        };
-        let is_rest = !is_whole(frame);
-        // An object within the line may end before the line does.
-        *torn = is_rest && !frame.ends_with(b"\n");
-        if is_rest {
-            match side {
-                Side::Downstream => out.push(Action::Forward(Side::Upstream(id))),
-                Side::Upstream(_) if active == Some(id) => {
-                    out.push(Action::Forward(Side::Downstream));
-                }
-                Side::Upstream(_) => {}
-            }
-            Self::disregard(out, side, FaultKind::Torn);
+        let legs = self.state.legs.iter_mut();
+        let relays = legs.filter_map(|leg| Some((leg.id, leg.relay_mut()?)));
+        let relays = relays.filter(|(_, relay)| !relay.is_unseen());
+        pass_rest(relays, active, side, frame, out)
+    }
+
+    /// Passes on what is not looked at. True if it was something such.
+    pub(crate) fn pass_unseen(&self, side: Side, bytes: &[u8], out: &mut Outbox) -> bool {
+        if !self.state.is_unseen(side) {
+            return false;
         }
-        is_rest
+        match (side, self.state.active) {
+            (Side::Downstream, Some(active)) => out.push(Action::Forward(Side::Upstream(active))),
+            (Side::Downstream, None) => {}
+            (Side::Upstream(leg), _) => {
+                if holds_job(bytes) {
+                    out.push(Action::Job(leg));
+                }
+                out.push(Action::Forward(Side::Downstream));
+            }
+        }
+        true
+    }
+
+    /// Lets an agent go whose sub-miners nobody knows, so that no other pool can be told of them.
+    /// True if the miner is one.
+    pub(crate) fn lets_unseen_go(&self, out: &mut Outbox) -> bool {
+        let Some(active) = self.state.active else { return false };
+        let is_unseen = self.state.is_unseen(Side::Upstream(active));
+        if is_unseen {
+            let why = "an agent whose sub-miners are not known comes back by itself".into();
+            out.push(Action::Close { why });
+        }
+        is_unseen
     }
 
     /// The miner leaves this leg. If the pool's line was not seen to its end, it is ended here.
     pub(crate) fn end_torn_line(&mut self, leg: LegId, out: &mut Outbox) {
-        let relay = self.leg(leg).filter(|leg| leg.relay().is_some());
-        let Some(relay) = relay.and_then(|leg| leg.rare().relay.as_mut()) else { return };
-        if std::mem::take(&mut relay.pool_torn) {
+        if self.leg(leg).and_then(Leg::relay_mut).is_some_and(Relay::leave) {
             out.send(Side::Downstream, b"\n");
         }
     }
@@ -169,34 +155,42 @@ impl BitcoinSession {
     /// Whether an answer to what we have not asked is for the miner, who has asked through a relay.
     pub(crate) fn is_of_relay(&mut self, now: Millis, leg: LegId) -> bool {
         let relay = self.leg(leg).and_then(|leg| leg.relay().copied());
-        relay.is_some_and(|relay| relay.plain || now < relay.until)
+        relay.is_some_and(|relay| relay.expects_answers(now))
     }
 
     /// `Input::HandBack`: the miner gets its work anew, without a tag.
     pub(crate) fn prepare_hand_back(&mut self, now: Millis, out: &mut Outbox) {
         let Some(id) = self.relayable() else { return };
+        if self.state.is_unseen(Side::Upstream(id)) {
+            return;
+        }
+        if self.state.btcagent.is_some() {
+            let needs_nobody = self.active_leg().is_some_and(|leg| self.agent_needs_nobody(leg));
+            if let Some(leg) = self.leg(id).filter(|_| needs_nobody) {
+                leg.rare().relay = Some(Relay::unseen(now));
+            }
+            return;
+        }
         self.return_to(now, id);
         let Some(leg) = self.leg(id) else { return };
         let before = leg.relay().copied();
-        leg.rare().relay = Some(Relay {
-            until: now,
-            miner_torn: before.is_some_and(|relay| relay.miner_torn),
-            pool_torn: before.is_some_and(|relay| relay.pool_torn),
-            plain: true,
-        });
+        leg.rare().relay = Some(Relay::returning(now, before));
         self.push_work(id, true, out);
     }
 
     /// The leg by which a relay could serve the miner, if there is one.
     fn relayable(&self) -> Option<LegId> {
-        let state = &self.state;
-        let leg = state.legs.iter().find(|leg| Some(leg.id) == state.active)?;
+        let (state, leg) = (&self.state, self.active_leg()?);
         let theirs = leg.latest_theirs()?;
         let own = self.relayed_own();
         let is_echo = theirs.is_proposal(own) && usize::from(theirs.size2()) == own.size2();
         let fits = state.own == Some(own) && is_echo;
         let is_served = self.may_push() && !leg.flags.unfit && leg.epoch?.rung(own)? == Rung::Echo;
         (fits && is_served).then_some(leg.id)
+    }
+
+    fn active_leg(&self) -> Option<&Leg> {
+        self.state.legs.iter().find(|leg| Some(leg.id) == self.state.active)
     }
 
     /// The extranonce that the original tells a miner.
@@ -213,7 +207,7 @@ impl BitcoinSession {
         let state = &self.state;
         let id = self.relayable()?;
         let leg = state.legs.iter().find(|leg| leg.id == id)?;
-        leg.relay().filter(|relay| relay.plain)?;
+        leg.relay().filter(|relay| relay.is_plain())?;
         let first = state.workers.first()?;
         let agent = match &state.agent {
             Agent::Named(agent) => agent,
@@ -244,6 +238,16 @@ impl BitcoinSession {
 }
 
 impl State {
+    /// Whether what this side says is not looked at, and cannot be.
+    pub(crate) fn is_unseen(&self, side: Side) -> bool {
+        let leg = match side {
+            Side::Downstream => self.active,
+            Side::Upstream(leg) => Some(leg),
+        };
+        let leg = self.legs.iter().find(|other| Some(other.id) == leg);
+        leg.and_then(Leg::relay).is_some_and(Relay::is_unseen)
+    }
+
     /// Which leg has issued a job, under which extranonce, and what it calls it.
     pub(crate) fn issuer<'a>(&self, job_id: &'a str) -> Option<(usize, Epoch, &'a str)> {
         let tagged = split_tag(job_id).and_then(|(tag, job_id)| {
@@ -253,7 +257,7 @@ impl State {
         tagged.or_else(|| {
             // One that was left may have relayed once, too.
             let relays = self.legs.iter().enumerate().filter(|(_, leg)| leg.relay().is_some());
-            let (at, leg) = relays.max_by_key(|(_, leg)| leg.relay().map(|relay| relay.plain))?;
+            let (at, leg) = relays.max_by_key(|(_, leg)| leg.relay().map(Relay::is_plain))?;
             Some((at, leg.epoch?, job_id))
         })
     }
@@ -263,13 +267,4 @@ impl State {
         let is_relayed = self.legs.iter().any(|leg| leg.relay().is_some());
         (if is_relayed { FIRST_LETTER } else { 0 })..TAGS
     }
-}
-
-/// Whether a frame is a request, a notification or an answer, and not the rest of one.
-fn is_whole(frame: &[u8]) -> bool {
-    frame.trim_ascii_start().first() == Some(&b'{')
-        && scan(frame).is_ok_and(|message| {
-            let says = message.method.is_some() || message.result.is_some();
-            message.garbage.is_empty() && (says || message.error.is_some())
-        })
 }

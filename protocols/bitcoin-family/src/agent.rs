@@ -99,7 +99,7 @@ impl AgentLeg {
 impl BtcAgent {
     /// Whether this can be; for state that was saved.
     pub(crate) fn is_sound(&mut self) -> bool {
-        self.roster.recount()
+        self.roster.recount() && self.jobs.is_sound()
     }
 }
 
@@ -274,6 +274,20 @@ impl BitcoinSession {
                 frame::write_difficulty(arena, *exponent, sids);
             }
         });
+    }
+
+    /// Whether an agent could go on at this leg if nobody read its frames. It wants the answers that
+    /// the pool gives, counts its shares as the pool does, and has the pool's own jobs: it was never
+    /// anywhere else.
+    pub(crate) fn agent_needs_nobody(&self, leg: &Leg) -> bool {
+        let Some(agent) = &self.state.btcagent else { return false };
+        leg.agent_part().is_some_and(|part| {
+            agent.wants_answers
+                && part.complete_at.is_some()
+                && !part.holds_back
+                && agent.jobs.are_as_named_by(leg.id)
+                && part.shares.are_in_step(agent.next_share)
+        })
     }
 
     /// Names and values for the API.

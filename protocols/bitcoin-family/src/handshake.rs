@@ -42,6 +42,9 @@ impl BitcoinSession {
         rungs: Rungs,
         out: &mut Outbox,
     ) {
+        if self.lets_unseen_go(out) {
+            return;
+        }
         let terms = match PoolTerms::read(profile) {
             Ok(terms) => terms,
             Err(why) => return self.refuse_leg(id, Retry::Permanent, &why, out),

@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 use stratum_common::pool::{TextIds, name_hash};
+use stratum_common::relay::Relay;
 use switcher_plugin::{LegId, Millis, Profile, Rung, Rungs};
 
-use crate::adopt::Relay;
 use crate::agent::AgentLeg;
 use crate::extranonce::{Own, Theirs};
 use crate::raw::{Line, Raw};
@@ -276,9 +276,14 @@ impl Leg {
         self.rare.as_ref()?.relay.as_ref()
     }
 
+    /// What it has of a program that relays, to be changed.
+    pub(crate) fn relay_mut(&mut self) -> Option<&mut Relay> {
+        self.rare.as_mut()?.relay.as_mut()
+    }
+
     /// The tag that jobs of its latest epoch go down with; none if they go as they are.
     pub(crate) fn tag(&self) -> Option<u16> {
-        let is_plain = self.relay().is_some_and(|relay| relay.plain);
+        let is_plain = self.relay().is_some_and(Relay::is_plain);
         self.epoch.filter(|_| !is_plain).map(|epoch| epoch.tag)
     }
 

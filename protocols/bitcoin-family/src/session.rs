@@ -289,7 +289,7 @@ impl BitcoinSession {
         frame: &[u8],
         out: &mut Outbox,
     ) -> Result<(), Fault> {
-        if self.pass_rest(side, frame, out) {
+        if self.pass_unseen(side, frame, out) || self.pass_rest(side, frame, out) {
             return Ok(());
         }
         if self.is_agent_frame(frame) {
@@ -318,6 +318,9 @@ impl BitcoinSession {
 
 impl DialectSession for BitcoinSession {
     fn cut(&self, side: Side, bytes: &[u8]) -> Cut {
+        if self.state.is_unseen(side) {
+            return if bytes.is_empty() { Cut::Partial } else { Cut::Frame(bytes.len()) };
+        }
         if self.is_agent_frame(bytes)
             && let Some(cut) = frame::cut(bytes)
         {

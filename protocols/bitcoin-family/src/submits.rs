@@ -8,6 +8,7 @@ use jsonrpc::{
 };
 use stratum_common::miner::share_without_leg;
 use stratum_common::names::split;
+use stratum_common::relay::Relay;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side, Verdict};
 
 use crate::leg::{Ask, IDS, Leg, Outstanding};
@@ -74,7 +75,7 @@ impl BitcoinSession {
         };
         let Self { state, .. } = self;
         let Some(leg) = state.legs.get_mut(at) else { return Ok(()) };
-        if leg.relay().is_some_and(|relay| relay.plain) && *job_id == *share.job_id {
+        if leg.relay().is_some_and(Relay::is_plain) && *job_id == *share.job_id {
             // Under the miner's own id, as its answer may find another program here.
             out.send_with(Side::Upstream(leg.id), |arena| {
                 write_request(arena, id, "mining.submit", params);

@@ -156,6 +156,9 @@ impl BitcoinSession {
         let Some(at) = self.state.legs.iter().position(|leg| leg.id == leg_id) else {
             return Ok(());
         };
+        if self.state.active == Some(leg_id) {
+            self.lets_unseen_go(out);
+        }
         let leg = self.state.legs.remove(at);
         if self.state.active == Some(leg_id) {
             self.state.active = None;

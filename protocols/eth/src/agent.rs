@@ -5,8 +5,8 @@
 //! it: on a switch, and when its pool is lost, the agent is let go, as the original does. It comes
 //! back within seconds and registers its miners again.
 
-use jsonrpc::scan;
 use stratum_common::miner;
+use stratum_common::relay::holds_job;
 use switcher_plugin::{Action, Cut, Fault, FaultKind, LegId, Outbox, Side};
 
 use crate::login::Login;
@@ -26,6 +26,9 @@ impl EthSession {
 
     /// The end of a binary frame; `None` if `bytes` do not begin with one, or none may come yet.
     pub(crate) fn cut_frame(&self, side: Side, bytes: &[u8]) -> Option<Cut> {
+        if self.is_unseen(side) {
+            return Some(if bytes.is_empty() { Cut::Partial } else { Cut::Frame(bytes.len()) });
+        }
         if bytes.first() != Some(&MAGIC) || !self.is_agent() {
             return None;
         }
@@ -84,8 +87,7 @@ impl EthSession {
 
     /// The engine gives up pools that send no jobs.
     fn note_job(leg: LegId, frame: &[u8], out: &mut Outbox) {
-        let method = scan(frame).ok().and_then(|message| message.method_text());
-        if method.as_deref() == Some("mining.notify") {
+        if holds_job(frame) {
             out.push(Action::Job(leg));
         }
     }

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use jsonrpc::scan;
 use serde_json::Value;
 use switcher_plugin::{
-    DialectSession, Profile, ProfileError, Recognition, ResumeError, Saved, Seat, ShortIds,
-    StratumDialect, UpstreamSettings,
+    Adopted, DialectSession, Past, Profile, ProfileError, Recognition, ResumeError, Saved, Seat,
+    ShortIds, StratumDialect, UpstreamSettings,
 };
 
 use crate::options;
@@ -73,6 +73,10 @@ impl StratumDialect for EthDialect {
             });
         }
         Ok(Box::new(EthSession::resume(seat, &saved.state)?))
+    }
+
+    fn adopt(&self, seat: Seat<'_>, past: &Past<'_>) -> Result<Adopted, ResumeError> {
+        EthSession::adopt(seat, past)
     }
 }
 

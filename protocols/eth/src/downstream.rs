@@ -261,7 +261,7 @@ impl EthSession {
 }
 
 /// What a miner speaks whose first request this is; `None` if it does not tell.
-fn variant_of(method: &str, params: &[u8]) -> Option<Variant> {
+pub(crate) fn variant_of(method: &str, params: &[u8]) -> Option<Variant> {
     if method.starts_with("eth_") {
         return Some(Variant::EthProxy);
     }
@@ -280,6 +280,6 @@ fn variant_of(method: &str, params: &[u8]) -> Option<Variant> {
     }
 }
 
-fn kept(span: &[u8]) -> Option<Box<str>> {
+pub(crate) fn kept(span: &[u8]) -> Option<Box<str>> {
     Some(shortened(text(span)?, MAX_AGENT))
 }

@@ -19,7 +19,7 @@ use crate::session::{EthSession, Learnt};
 use crate::variant::Variant;
 
 /// What the original tells sserver if the miner names no protocol.
-const ECHO_PROTOCOL: &str = "Stratum";
+pub(crate) const ECHO_PROTOCOL: &str = "Stratum";
 
 /// What sserver in switcher mode answers to a subscribe without an id.
 const NOT_A_SWITCHER: i32 = 400;
@@ -100,7 +100,7 @@ impl EthSession {
     }
 
     /// Keeps what was found out about a pool.
-    fn remember(&mut self, learnt: Learnt) {
+    pub(crate) fn remember(&mut self, learnt: Learnt) {
         self.state.learnt.retain(|other| other.pool != learnt.pool);
         if self.state.learnt.len() == MAX_LEARNT {
             self.state.learnt.remove(0);
@@ -421,6 +421,10 @@ impl EthSession {
         let Some(leg) = self.state.legs.iter().find(|leg| leg.id == id) else { return };
         let flags = leg.flags;
         if is_active || !flags.subscribed || !flags.authorized || flags.announced || flags.unfit {
+            return;
+        }
+        if leg.relay.is_some() && leg.job.as_ref().is_none_or(|job| job.terms.goal.is_none()) {
+            // Nobody knows what the miner would have to be told again.
             return;
         }
         let Ok(rung) = self.rung(leg) else { return };

@@ -4,6 +4,7 @@
 use jsonrpc::{Line, Raw, unsigned};
 use serde::{Deserialize, Serialize};
 use stratum_common::pool::TextIds;
+use stratum_common::relay::Relay;
 use switcher_plugin::{LegId, Millis, Profile, Rungs};
 
 use crate::extranonce::Extranonce;
@@ -42,7 +43,7 @@ pub(crate) struct Leg {
     pub(crate) ways_left: u8,
     pub(crate) flags: Flags,
     /// The id of the next request; never 0, which is that of jobs.
-    next_id: u32,
+    pub(crate) next_id: u32,
     /// The miner's name at this pool.
     pub(crate) user: Box<str>,
     /// What the pool is told in a `worker` member, if it is told anything.
@@ -63,6 +64,9 @@ pub(crate) struct Leg {
     /// The latest jobs told, oldest first, where shares do not bear a tag or not their header.
     issued: Vec<Issued>,
     pub(crate) outstanding: Vec<Outstanding>,
+    /// Another program has relayed it, or will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) relay: Option<Relay>,
 }
 
 /// Yes and no about a leg.
@@ -207,6 +211,7 @@ impl Leg {
             older: Vec::new(),
             issued: Vec::new(),
             outstanding: Vec::new(),
+            relay: None,
         }
     }
 

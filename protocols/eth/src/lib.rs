@@ -10,11 +10,13 @@
 //!   name; `replies` – answers in the miner's own form; `handshake` – from a new connection to a leg
 //!   that can serve; `upstream` – what a pool may say; `switching` – the cut, work, lost legs;
 //!   `submits` – shares and their answers; `returning` – miners that come
-//!   back to be served; `agent` – `BTCAgent`, which is relayed
+//!   back to be served; `agent` – `BTCAgent`, which is relayed; `adopt` – sessions that come from
+//!   another program or go to one
 //! * `leg` – what is known about one pool connection; `work` – jobs in every variant; `extranonce`,
 //!   `target`, `seed` – the values in them; `variant` – who is who
 //! * `options`, `profile` – settings of listener and pool; `names` – names
 
+mod adopt;
 mod agent;
 mod dialect;
 mod downstream;

@@ -141,7 +141,8 @@ impl EthSession {
     }
 }
 
-fn read_name(line: &[u8], params: &[u8]) -> Result<String, NameError> {
+/// The name of a miner by its login, `line`, with these parameters.
+pub(crate) fn read_name(line: &[u8], params: &[u8]) -> Result<String, NameError> {
     stratum_common::names::read_name(params, |login| {
         let worker = member(line, "worker").and_then(text);
         full_name(&login, worker.as_deref())
@@ -149,7 +150,7 @@ fn read_name(line: &[u8], params: &[u8]) -> Result<String, NameError> {
 }
 
 /// What stands behind the name, unless a pool could not read it.
-fn read_rest(params: &[u8]) -> Raw {
+pub(crate) fn read_rest(params: &[u8]) -> Raw {
     let rest: Vec<&[u8]> = elements(params).skip(1).collect();
     let rest = rest.join(&b","[..]);
     let is_fine = rest.len() <= MAX_REST && is_json(&[b"[", &*rest, b"]"].concat());

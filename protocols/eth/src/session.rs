@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use jsonrpc::{Raw, ScanError, scan};
 use serde::{Deserialize, Serialize};
 use switcher_plugin::{
-    Action, Coin, Cut, DialectSession, Fault, FaultKind, Input, LegId, Millis, Outbox, ResumeError,
-    Saved, Seat, Side,
+    Action, Coin, Cut, DialectSession, Fault, FaultKind, HandBack, Input, LegId, Millis, Outbox,
+    ResumeError, Saved, Seat, Side,
 };
 
 use crate::dialect::STATE_VERSION;
@@ -160,7 +160,7 @@ impl EthSession {
         frame: &[u8],
         out: &mut Outbox,
     ) -> Result<(), Fault> {
-        if self.relay(side, frame, out)? {
+        if self.pass_rest(side, frame, out) || self.relay(side, frame, out)? {
             return Ok(());
         }
         let message = match scan(frame) {
@@ -210,6 +210,7 @@ impl DialectSession for EthSession {
             Input::Assigned { coin, canonical_name } => self.assigned(coin, canonical_name),
             Input::CutOver(leg) => self.cut_over(now, leg, out),
             Input::Frame(side, frame) => return self.frame(now, side, frame, out),
+            Input::HandBack => self.prepare_hand_back(now, out),
             Input::LegDown(leg) | Input::LegGone(leg) => return self.leg_lost(leg, out),
             Input::LegUp { leg, profile, form, rungs } => {
                 self.leg_up(now, leg, profile, form, rungs, out);
@@ -226,6 +227,10 @@ impl DialectSession for EthSession {
         let state = serde_json::to_string(&self.state)
             .expect("the state is plain data with text keys and finite numbers");
         Saved { version: STATE_VERSION, state }
+    }
+
+    fn hand_back(&self) -> Option<HandBack> {
+        self.to_hand_back()
     }
 
     fn describe(&self, field: &mut dyn FnMut(&str, fmt::Arguments<'_>)) {

@@ -1,6 +1,6 @@
 //! Shares: to which leg they belong, what they look like there, and their answers.
 
-use jsonrpc::{Message, elements, string, text, write_string};
+use jsonrpc::{Message, elements, string, text, write_request, write_string};
 use stratum_common::miner::share_without_leg;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Outbox, Side, Verdict};
 
@@ -77,6 +77,12 @@ impl EthSession {
         let Some((leg_id, epoch, job_id)) = self.owner(miner, &share) else {
             return self.submit_without_leg(id, out);
         };
+        if self.goes_up_plain(miner, leg_id, &share.told) {
+            let method = submit_method(miner);
+            // Under the miner's own id, as its answer may find another program here.
+            out.send_with(Side::Upstream(leg_id), |arena| write_request(arena, id, method, params));
+            return Ok(());
+        }
         let Some(nonce) = epoch.told.complete(&share.nonce) else {
             return self.malformed(id, out);
         };
@@ -108,6 +114,9 @@ impl EthSession {
     fn owner(&self, miner: Variant, share: &Share) -> Option<(LegId, Epoch, String)> {
         let legs = &self.state.legs;
         if miner != Variant::EthProxy {
+            if let Some(found) = self.state.untagged(&share.told) {
+                return Some(found);
+            }
             let (tag, job_id) = split_tag(&share.told)?;
             let found = legs.iter().find_map(|leg| Some((leg.id, leg.epoch(tag)?)));
             return found.map(|(leg, epoch)| (leg, epoch, job_id.to_owned()));
@@ -122,8 +131,10 @@ impl EthSession {
         });
         // Who was never anywhere else can only mean its own pool, which may take old jobs.
         let own = || in_order.clone().find(active).filter(|_| !self.state.moved);
+        // Jobs that it had from a relay were seen by nobody.
+        let relayed = || in_order.clone().find(|leg| leg.relay.is_some());
         found.or_else(|| {
-            let leg = own().filter(|leg| leg.way.variant == Variant::EthProxy)?;
+            let leg = own().or_else(relayed).filter(|leg| leg.way.variant == Variant::EthProxy)?;
             Some((leg.id, leg.latest_epoch()?, hex(header)))
         })
     }
@@ -170,12 +181,17 @@ impl EthSession {
     }
 }
 
+/// What shares are sent with.
+fn submit_method(variant: Variant) -> &'static str {
+    if variant == Variant::EthProxy { "eth_submitWork" } else { "mining.submit" }
+}
+
 /// Sends a share up. A mix digest that the miner has not sent is made up; only pools that do not
 /// look at it get such shares.
 fn send_up(leg: &mut Leg, epoch: &Epoch, share: &Solution, id: &[u8], out: &mut Outbox) {
     let variant = leg.way.variant;
     let (user, token) = (leg.user.clone(), leg.token.clone());
-    let method = if variant == Variant::EthProxy { "eth_submitWork" } else { "mining.submit" };
+    let method = submit_method(variant);
     let rest = if epoch.theirs.heads(share.nonce) {
         epoch.theirs.rest(share.nonce)
     } else {

@@ -44,6 +44,9 @@ impl EthSession {
         leg.flags.served = true;
         leg.flags.announced = false;
         let left = self.state.active.replace(leg_id).filter(|left| *left != leg_id);
+        if let Some(left) = left {
+            self.end_torn_line(left, out);
+        }
         let is_later = std::mem::replace(&mut self.state.cut_once, true);
         self.state.moved |= is_later;
         if is_in && matches!(self.state.login, Login::Held(_)) {
@@ -65,6 +68,7 @@ impl EthSession {
         let Some(leg) = self.leg(leg_id) else { return };
         let Some(job) = leg.job.clone() else { return };
         let (pool, prefix_ignored) = (leg.way.variant, leg.flags.prefix_ignored);
+        let relay = leg.relay;
         let Some(work) = job.work(pool) else { return };
 
         let theirs = job.terms.extranonce;
@@ -73,8 +77,10 @@ impl EthSession {
             Some(told) if told.starts_with(&theirs) || prefix_ignored => told,
             _ => theirs,
         };
-        let goal = job.terms.goal.unwrap_or(Goal::DEFAULT);
-        let epoch = Epoch { tag: 0, told: extranonce, theirs, difficulty: goal.difficulty() };
+        // On one that was relayed, what the miner has is right, whatever it is.
+        let goal = job.terms.goal.or(relay.is_none().then_some(Goal::DEFAULT));
+        let difficulty = goal.map_or(0.0, Goal::difficulty);
+        let epoch = Epoch { tag: 0, told: extranonce, theirs, difficulty };
         let tag = self.epoch_for(leg_id, epoch, is_cut);
         let (seed, hash) = self.seed(miner, work.seed, job.terms.seed);
         let before = if is_cut {
@@ -88,7 +94,9 @@ impl EthSession {
         let id = waiting.as_ref().map_or(id, |waiting| &waiting.0);
         let id: &[u8] = if id.is_empty() { b"0" } else { id };
         let clean = job.clean || is_cut;
-        let below = Below { tag, clean, target: goal.target(), seed: hash, id };
+        let name_tag = (!relay.is_some_and(|relay| relay.is_plain())).then_some(tag);
+        let target = goal.unwrap_or(Goal::DEFAULT).target();
+        let below = Below { tag: name_tag, clean, target, seed: hash, id };
         out.send_with(Side::Downstream, |arena| write_work(arena, miner, &work, &below));
         if (miner == Variant::EthProxy || (miner.has_extranonce() && pool == Variant::Plain))
             && let Some(leg) = self.leg(leg_id)
@@ -149,7 +157,7 @@ impl EthSession {
         miner: Variant,
         before: Told,
         extranonce: Extranonce,
-        goal: Goal,
+        goal: Option<Goal>,
         seed: Option<Seed>,
         out: &mut Outbox,
     ) {
@@ -164,9 +172,9 @@ impl EthSession {
                         write_notification(arena, "mining.set_extranonce", params.as_bytes());
                     });
                 }
-                let difficulty = goal.difficulty();
-                told.goal = Some(Goal::Difficulty(difficulty));
-                if before.goal != told.goal {
+                let difficulty = goal.map(Goal::difficulty);
+                told.goal = difficulty.map(Goal::Difficulty).or(told.goal);
+                if let Some(difficulty) = difficulty.filter(|_| before.goal != told.goal) {
                     let params = format!("[{difficulty}]");
                     out.send_with(Side::Downstream, |arena| {
                         write_notification(arena, "mining.set_difficulty", params.as_bytes());
@@ -174,7 +182,7 @@ impl EthSession {
                 }
             }
             Variant::Stratum2 => {
-                let target: Target = goal.target();
+                let target: Target = goal.unwrap_or(Goal::DEFAULT).target();
                 told.goal = Some(Goal::Target(target));
                 let mut values = Vec::new();
                 if let Some(seed) = seed.filter(|_| before.seed != seed) {

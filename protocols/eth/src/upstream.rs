@@ -55,6 +55,11 @@ impl EthSession {
         let asked = message.request_id().and_then(|id| leg.answered(id));
         let Some(asked) = asked else {
             // A push has the id 0, or none.
+            let is_push = message.request_id().is_none_or(|id| id == b"0" || is_null(id));
+            if (work.is_none() || !is_push) && self.is_of_relay(now, leg_id) {
+                out.push(Action::Forward(Side::Downstream));
+                return Ok(());
+            }
             let kind = match work {
                 Some(work) if self.job(now, leg_id, work, line, out) => return Ok(()),
                 Some(_) => FaultKind::BadParams,
@@ -183,7 +188,10 @@ impl EthSession {
         let Some(leg) = self.leg(leg_id) else { return true };
         let goal = Some(Goal::Difficulty(difficulty));
         leg.next.goal = goal;
-        let Some(job) = leg.job.as_mut().filter(|job| job.terms.goal.is_none()) else {
+        // What was in force on one that was relayed is not known, but the miner has it.
+        let is_relayed = leg.relay.is_some();
+        let job = leg.job.as_mut().filter(|job| job.terms.goal.is_none() && !is_relayed);
+        let Some(job) = job else {
             return true;
         };
         // To mine a job with too high a difficulty loses nothing, the reverse is a flood.

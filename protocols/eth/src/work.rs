@@ -100,8 +100,8 @@ impl<'a> Work<'a> {
 /// How a job goes down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Below<'a> {
-    /// Epoch of the session that the job belongs to; stands in front of its name.
-    pub(crate) tag: u8,
+    /// Epoch of the session that the job belongs to; stands in front of its name, if anything does.
+    pub(crate) tag: Option<u8>,
     /// Earlier jobs are void.
     pub(crate) clean: bool,
     /// What counts for shares of it.
@@ -182,8 +182,11 @@ fn write_ethproxy(out: &mut Vec<u8>, work: &Work<'_>, below: &Below<'_>) {
     out.extend_from_slice(b"}\n");
 }
 
-fn write_tagged(out: &mut Vec<u8>, work: &Work<'_>, tag: u8) {
-    write_string(out, &format!("{tag:02x}{}", work.job_id));
+fn write_tagged(out: &mut Vec<u8>, work: &Work<'_>, tag: Option<u8>) {
+    match tag {
+        Some(tag) => write_string(out, &format!("{tag:02x}{}", work.job_id)),
+        None => write_string(out, &work.job_id),
+    }
 }
 
 /// Splits what a miner calls a job into the tag and the pool's name for it. Claymore puts `0x` in

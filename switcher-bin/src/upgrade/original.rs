@@ -97,8 +97,8 @@ fn runtime(returned: &[Returned], state: &State) -> anyhow::Result<Vec<u8>> {
             version_mask: session.version_mask,
         });
     }
-    let newest = returned.iter().map(|one| one.session.short_id).max();
-    let [server_id, ..] = newest.unwrap_or_default().to_be_bytes();
+    let newest = returned.iter().max_by_key(|one| one.session.short_id);
+    let server_id = newest.map_or(0, |one| one.server_id);
     let (action, session_datas) = (UPGRADE.to_owned(), Some(sessions));
     Ok(serde_json::to_vec(&Runtime { action, server_id, session_datas })?)
 }

@@ -13,6 +13,8 @@ mod failures;
 mod golden;
 mod operator;
 mod original;
+mod original_agents;
+mod original_eth;
 mod phases;
 mod plugins;
 mod running;

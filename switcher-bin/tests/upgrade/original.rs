@@ -21,12 +21,12 @@ use crate::stand_in;
 const COINS: &str = "/stratumSwitcher/btcbcc";
 
 /// The process, whatever program it is, with its ZooKeeper and its pools.
-struct World {
+pub(crate) struct World {
     folder: TempDir,
     program: PathBuf,
     child: Child,
     log: Log,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     writer: Writer,
     _server: Server,
 }
@@ -39,6 +39,16 @@ impl World {
 
     /// With a fault of ours.
     async fn start_with(pools: &[(&str, &Pool)], fault: &str) -> Self {
+        let pools: Vec<_> = pools.iter().map(|(name, pool)| (*name, pool.address())).collect();
+        Self::start_chain("bitcoin", &pools, fault).await
+    }
+
+    /// With another chain.
+    pub(crate) async fn start_chain(
+        chain: &str,
+        pools: &[(&str, SocketAddr)],
+        fault: &str,
+    ) -> Self {
         let server = tokio::task::spawn_blocking(Server::start).await.unwrap();
         let writer = Writer::connect(server.address()).await;
         for dir in [COINS, "/stratumSwitcher/autoreg", "/stratumSwitcher/ids"] {
@@ -48,11 +58,11 @@ impl World {
         writer.set(&format!("{COINS}/bob"), "own").await;
         let folder = tempfile::tempdir().unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let url = |pool: &Pool| json!({ "URL": pool.address().to_string() });
+        let url = |pool: &SocketAddr| json!({ "URL": pool.to_string() });
         let servers = pools.iter().map(|(name, pool)| ((*name).to_owned(), url(pool)));
         let servers: serde_json::Map<_, _> = servers.collect();
         let config = json!({
-            "ServerID": 7, "ChainType": "bitcoin", "ListenAddr": free.to_string(),
+            "ServerID": 7, "ChainType": chain, "ListenAddr": free.to_string(),
             "StratumServerMap": servers,
             "ZKBroker": [server.address().to_string()],
             "ZKServerIDAssignDir": "/stratumSwitcher/ids/",
@@ -86,7 +96,7 @@ impl World {
     }
 
     /// Our binary at the original's path, and the original's own signal.
-    async fn take_over(&self) {
+    pub(crate) async fn take_over(&self) {
         let new = self.folder.path().join("ours");
         std::fs::copy(BINARY, &new).unwrap();
         std::fs::rename(&new, &self.program).unwrap();
@@ -100,7 +110,7 @@ impl World {
     }
 
     /// `rollback-to-go` with the original in place.
-    async fn go_back(&self) {
+    pub(crate) async fn go_back(&self) {
         let said = self.try_to_go_back().await;
         assert_eq!(said.status.code(), Some(0), "{said:?}");
         self.original_serves(2).await;
@@ -112,6 +122,11 @@ impl World {
         let command =
             move || Command::new(BINARY).args(["rollback-to-go", "--pid", &pid]).output().unwrap();
         tokio::task::spawn_blocking(command).await.unwrap()
+    }
+
+    /// Where alice mines from now on.
+    pub(crate) async fn assign(&self, coin: &str) {
+        self.writer.set(&format!("{COINS}/alice"), coin).await;
     }
 
     async fn miner(&self, worker: &str) -> Miner {
@@ -190,7 +205,7 @@ async fn original_is_replaced_and_comes_back_and_its_miners_mine_on() {
     let lost_by_original = unanswered(&miners);
 
     // Now they can be moved without losing anything.
-    world.writer.set(&format!("{COINS}/alice"), "bcc").await;
+    world.assign("bcc").await;
     shares_at(&bcc, 100).await;
     for miner in &miners {
         goes_on(miner, 0);
@@ -257,7 +272,7 @@ async fn way_back_that_fails_at_the_last_moment_leaves_the_miners_where_they_are
     }
 
     // It can be moved as before.
-    world.writer.set(&format!("{COINS}/alice"), "bcc").await;
+    world.assign("bcc").await;
     shares_at(&bcc, 10).await;
     goes_on(&alice, 0);
     alice.pause(true).await;

@@ -19,6 +19,7 @@ use switcher_upgrade::sockets;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::RwLock;
 
 /// Names the arguments it was started with.
 const ARGUMENTS: &str = "STAND_IN_ARGUMENTS";
@@ -53,8 +54,11 @@ struct Session {
 
 struct Switcher {
     config: Value,
+    is_eth: bool,
     sessions: Mutex<HashMap<u32, Session>>,
     next: AtomicU32,
+    /// Held for reading by what is copied, for writing at the exec.
+    copying: RwLock<()>,
 }
 
 #[test]
@@ -66,17 +70,19 @@ fn stand_in() {
     let config = std::fs::read_to_string(flag("-config=").unwrap()).unwrap();
     let left = flag("-runtime=").and_then(|path| std::fs::read_to_string(path).ok());
     let left: Value = left.map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default();
-    let switcher = Arc::new(Switcher {
-        config: serde_json::from_str(&config).unwrap(),
-        sessions: Mutex::default(),
-        next: AtomicU32::new(0x0700_0080),
-    });
+    let config: Value = serde_json::from_str(&config).unwrap();
+    let is_eth = config["ChainType"] == "ethereum";
+    let next = AtomicU32::new(if is_eth { 0x0007_0080 } else { 0x0700_0080 });
+    let sessions = Mutex::default();
+    let switcher =
+        Arc::new(Switcher { config, is_eth, sessions, next, copying: RwLock::default() });
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut upgrade = signal(SignalKind::user_defined2()).unwrap();
         let serving = tokio::spawn(Arc::clone(&switcher).serve(left));
         upgrade.recv().await;
+        let _at_rest = switcher.copying.write().await;
         switcher.upgrade(&arguments);
         serving.abort();
     });
@@ -92,7 +98,7 @@ impl Switcher {
                 Arc::new(TcpStream::from_std(stream).unwrap())
             };
             let id: u32 = serde_json::from_value(data["SessionID"].clone()).unwrap();
-            self.next.fetch_max(id + 1, Ordering::Relaxed);
+            self.next.fetch_max(id + self.stride(), Ordering::Relaxed);
             let session = Session {
                 coin: data["MiningCoin"].as_str().unwrap().to_owned(),
                 client: socket("ClientConnFD"),
@@ -102,7 +108,10 @@ impl Switcher {
                 mask: data["VersionMask"].as_u64().unwrap_or(0).try_into().unwrap(),
             };
             assert!(session.authorize["params"][0].is_string(), "{data}");
-            assert!(session.subscribe["params"].is_array(), "{data}");
+            let login = &session.authorize["method"];
+            // With null it makes one of an ETHProxy login.
+            let makes_one = session.subscribe.is_null() && login == "eth_submitLogin";
+            assert!(makes_one || session.subscribe["params"].is_array(), "{data}");
             self.relay(id, session);
         }
         let address: SocketAddr = self.config["ListenAddr"].as_str().unwrap().parse().unwrap();
@@ -115,7 +124,7 @@ impl Switcher {
     }
 
     async fn greet(self: Arc<Self>, client: TcpStream) {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.next.fetch_add(self.stride(), Ordering::Relaxed);
         let mut lines = tokio::io::BufReader::with_capacity(128, client);
         let (mut subscribe, mut mask) = (Value::Null, 0_u32);
         let authorize = loop {
@@ -128,16 +137,23 @@ impl Switcher {
                 }
                 Some("mining.subscribe") => {
                     subscribe = request.clone();
-                    let id = format!("{id:08x}");
-                    json!([[["mining.set_difficulty", id], ["mining.notify", id]], id, 8])
+                    self.subscribed(&request, id)
                 }
                 Some("mining.authorize") => break request,
+                Some("eth_submitLogin") if self.is_eth => {
+                    subscribe = json!({ "method": "mining.subscribe", "params": eth::PROXY });
+                    break request;
+                }
                 _ => continue,
             };
             let answer = json!({ "id": request["id"], "result": answer, "error": null });
             write(lines.get_ref(), &answer).await;
         };
-        let account = authorize["params"][0].as_str().unwrap().split('.').next().unwrap();
+        let mut login = authorize["params"].clone();
+        if let Some(rig) = authorize["worker"].as_str() {
+            login[0] = json!(format!("{}.{rig}", login[0].as_str().unwrap()));
+        }
+        let account = login[0].as_str().unwrap().split('.').next().unwrap();
         let coin = self.config["StandIn"][account].as_str().unwrap().to_owned();
         let url = self.config["StratumServerMap"][&coin]["URL"].as_str().unwrap();
         let server = TcpStream::connect(url).await.unwrap();
@@ -147,10 +163,10 @@ impl Switcher {
                 json!([["version-rolling"], { "version-rolling.mask": format!("{mask:08x}") }]);
             ask(pool.get_ref(), "configure", "mining.configure", options).await;
         }
-        subscribe["params"] = json!([subscribe["params"][0], format!("{id:08x}"), 2_130_706_433]);
+        subscribe["params"] = self.to_server(&subscribe["params"], id);
         subscribe["id"] = json!("subscribe");
         write(pool.get_ref(), &subscribe).await;
-        ask(pool.get_ref(), "auth", "mining.authorize", authorize["params"].clone()).await;
+        ask(pool.get_ref(), "auth", authorize["method"].as_str().unwrap(), login).await;
         let mut allowed = json!("00000000");
         let welcome = loop {
             let Some(line) = read(&mut pool).await else { return };
@@ -161,7 +177,11 @@ impl Switcher {
                 allowed = line["params"][0].clone();
             }
         };
-        let answer = json!({ "id": authorize["id"], "result": welcome["result"], "error": null });
+        let mut answer =
+            json!({ "id": authorize["id"], "result": welcome["result"], "error": null });
+        if authorize["method"] == "eth_submitLogin" {
+            answer = json!({ "id": authorize["id"], "jsonrpc": "2.0", "result": true });
+        }
         write(lines.get_ref(), &answer).await;
         if mask != 0 {
             let push =
@@ -184,6 +204,7 @@ impl Switcher {
                 let mut bytes = [0; 128];
                 loop {
                     from.readable().await.unwrap();
+                    let _copying = this.copying.read().await;
                     match from.try_read(&mut bytes) {
                         Ok(0) => break,
                         Ok(count) => write_all(&to, &bytes[..count]).await,
@@ -196,7 +217,31 @@ impl Switcher {
         }
     }
 
-    /// As the original: the relays go on until the exec takes them away.
+    /// The answer to a subscribe.
+    fn subscribed(&self, request: &Value, id: u32) -> Value {
+        if self.is_eth {
+            return eth::subscribed(request, id);
+        }
+        let id = format!("{id:08x}");
+        json!([[["mining.set_difficulty", id], ["mining.notify", id]], id, 8])
+    }
+
+    /// What a server is told of a miner that has said this.
+    fn to_server(&self, said: &Value, id: u32) -> Value {
+        let ip = 2_130_706_433;
+        if self.is_eth {
+            let protocol = said.get(1).cloned().unwrap_or(json!("Stratum"));
+            return json!([said[0], protocol, format!("{id:06x}"), ip]);
+        }
+        json!([said[0], format!("{id:08x}"), ip])
+    }
+
+    /// How far the next id is.
+    fn stride(&self) -> u32 {
+        if self.is_eth { 256 } else { 1 }
+    }
+
+    /// As the original, but that what has been read is written: the original may lose it.
     fn upgrade(&self, arguments: &[&str]) {
         let mut datas = Vec::new();
         let mut kept: Vec<OwnedFd> = Vec::new();
@@ -231,6 +276,26 @@ impl Switcher {
             .env_remove(ARGUMENTS)
             .exec();
         panic!("exec: {error}");
+    }
+}
+
+/// What is special about miners of the ETH family.
+mod eth {
+    use serde_json::{Value, json};
+
+    /// How sserver is told of an `ETHProxy` miner.
+    pub(super) const PROXY: [&str; 2] = ["ETHProxy", "ETHProxy/1.0.0"];
+
+    /// The answer to a subscribe.
+    pub(super) fn subscribed(request: &Value, id: u32) -> Value {
+        let said = |at: usize| request["params"][at].as_str().unwrap_or_default().to_lowercase();
+        let (agent, protocol) = (said(0), said(1));
+        if !protocol.starts_with("ethereumstratum/") && !agent.starts_with("btccom-agent/") {
+            return json!(true);
+        }
+        let id = format!("{id:06x}");
+        let extranonce = if agent.starts_with("nicehash/") { &id[..4] } else { &id };
+        json!([["mining.notify", id, "EthereumStratum/1.0.0"], extranonce])
     }
 }
 

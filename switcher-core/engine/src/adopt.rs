@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 
 use socket2::SockRef;
-use switcher_plugin::{Coin, HandBack, LegId, Past, Seat, SessionId, SessionSeat, StratumDialect};
+use switcher_plugin::{Coin, HandBack, LegId, Past, Seat, SessionSeat, StratumDialect};
 
 use crate::clock;
 use crate::ids::Ids;
@@ -24,7 +24,7 @@ use crate::switcher::{RunError, Setup};
 /// The leg of an adopted session.
 const LEG: LegId = LegId(1);
 
-/// The bits of a short id below the number of the switcher.
+/// The bits of a short id that are the index, or hold it.
 const INDEX: u32 = 0x00ff_ffff;
 
 /// A session of another program.
@@ -62,6 +62,8 @@ pub struct Returned {
     pub session: HandBack,
     /// What it mines.
     pub coin: Coin,
+    /// The number of the switcher in its short id.
+    pub server_id: u8,
     /// The place of the miner's socket in the state.
     pub miner: usize,
     /// The place of its pool's.
@@ -81,7 +83,7 @@ pub fn adopt(setup: &Setup, sessions: Vec<Foreign>) -> Result<Adoption, RunError
     for session in sessions {
         let short_id = session.short_id;
         let frozen = if seen.insert(short_id & INDEX) {
-            adopt_one(&plan, ids.entropy(), session)
+            adopt_one(&plan, &ids, session)
         } else {
             Err("its id is named twice".to_owned())
         };
@@ -94,10 +96,11 @@ pub fn adopt(setup: &Setup, sessions: Vec<Foreign>) -> Result<Adoption, RunError
             Err(why) => adoption.refused.push((short_id, why)),
         }
     }
+    adoption.state.document.short_ids = ids.cursors();
     Ok(adoption)
 }
 
-fn adopt_one(plan: &Plan, entropy: [u8; 16], session: Foreign) -> Result<FrozenSession, String> {
+fn adopt_one(plan: &Plan, ids: &Ids, session: Foreign) -> Result<FrozenSession, String> {
     let Foreign { short_id, coin, subscribe, authorize, version_mask, miner, pool } = session;
     let (miner, pool) = (connection(miner, "miner")?, connection(pool, "pool")?);
     let peer = miner.peer_addr().map_err(|_| "its miner has gone".to_owned())?;
@@ -112,7 +115,8 @@ fn adopt_one(plan: &Plan, entropy: [u8; 16], session: Foreign) -> Result<FrozenS
     let (listener, dialect) =
         home(plan, pool_id, port).ok_or_else(|| "no listener speaks its dialect".to_owned())?;
     let now = clock::now();
-    let id = SessionId(u64::from(short_id & INDEX));
+    let (id, index) = ids.of_short(dialect.short_ids(), short_id);
+    let entropy = ids.entropy();
     let view = listener.view();
     let seat =
         SessionSeat { session: id, short_id, entropy, peer: Some(peer.ip()), listener: &view };
@@ -137,7 +141,7 @@ fn adopt_one(plan: &Plan, entropy: [u8; 16], session: Foreign) -> Result<FrozenS
         rung: adopted.rung,
         who: (adopted.sub_account, adopted.worker),
     });
-    let data = FrozenData::adopted(&listener.name, peer, dialect.name(), machine);
+    let data = FrozenData::adopted(&listener.name, peer, dialect.name(), machine, index);
     Ok(FrozenSession { data, sockets: vec![miner.into(), pool.into()] })
 }
 
@@ -191,10 +195,11 @@ pub fn hand_back(setup: &Setup, state: &mut State) -> Result<Vec<Returned>, RunE
         let sockets = at..at + data.sockets();
         at = sockets.end;
         let Some(sockets_of) = state.sockets.get(sockets.clone()) else { continue };
-        let Some((session, coin, leg)) = data.hand_back(&plan) else { continue };
+        let Some((session, form, coin, leg)) = data.hand_back(&plan) else { continue };
         if data.empty(leg, sockets_of) {
+            let server_id = Ids::server_of(form, session.short_id);
             let (miner, pool) = (sockets.start, sockets.start + 1 + leg);
-            returned.push(Returned { session, coin, miner, pool });
+            returned.push(Returned { session, coin, server_id, miner, pool });
         }
     }
     Ok(returned)

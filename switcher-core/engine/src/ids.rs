@@ -121,6 +121,25 @@ impl Ids {
         u32::from(server_id) << bits(form.index_bits) | index
     }
 
+    /// The number, and the index if it has one, of a session that has lived with this short id in
+    /// another program. Both are held; the next index lies behind it, as if it had been given here.
+    pub(crate) fn of_short(&self, form: ShortIds, short_id: u32) -> (SessionId, Option<u32>) {
+        let index = short_id & mask(form.index_bits);
+        if form == ShortIds::WIDE {
+            let id = SessionId(u64::from(index));
+            self.hold(id);
+            return (id, None);
+        }
+        self.with_table(form, |table| table.adopt(index));
+        (self.next_session(), Some(index))
+    }
+
+    /// The server id in a short id.
+    pub(crate) fn server_of(form: ShortIds, short_id: u32) -> u8 {
+        let [.., server_id] = (short_id >> bits(form.index_bits)).to_be_bytes();
+        server_id
+    }
+
     /// 16 bytes nobody outside can guess: keyed hash of a counter.
     pub(crate) fn entropy(&self) -> [u8; 16] {
         let n = self.drawn.fetch_add(1, Ordering::Relaxed);
@@ -187,6 +206,15 @@ impl Table {
         self.cursor.next = index.wrapping_add(self.cursor.stride) & mask;
         Some(index)
     }
+
+    /// Whoever has the highest index came last, unless the indices have come round.
+    fn adopt(&mut self, index: u32) {
+        self.taken.mark(index);
+        if self.cursor.next <= index {
+            let behind = index.wrapping_add(self.cursor.stride);
+            self.cursor.next = behind & mask(self.cursor.index_bits);
+        }
+    }
 }
 
 /// One bit for each index; as long as the highest index so far needs.
@@ -250,6 +278,33 @@ mod tests {
     fn narrow(ids: &Ids) -> Result<u32, Exhausted> {
         let index = ids.take_index(NARROW)?;
         Ok(Ids::short(1, NARROW, SessionId(0), index))
+    }
+
+    #[test]
+    fn short_ids_of_another_program_are_held_and_followed() {
+        let ids = Ids::from(0, &[]);
+
+        assert_eq!(ids.of_short(ShortIds::WIDE, 0x0700_0080), (SessionId(128), None));
+        let (first, index) = ids.of_short(NARROW, 0x0007_0180);
+        assert_eq!((first, index), (SessionId(129), Some(0x0180)));
+        let (second, index) = ids.of_short(NARROW, 0x0007_0080);
+        assert_eq!((second, index), (SessionId(130), Some(0x0080)));
+
+        assert_eq!(ids.take_index(NARROW), Ok(Some(0x0280)));
+        assert_eq!(Ids::short(7, NARROW, first, Some(0x0180)), 0x0007_0180);
+        assert_eq!(Ids::server_of(NARROW, 0x0007_0180), 7);
+        assert_eq!(Ids::server_of(ShortIds::WIDE, 0x0700_0080), 7);
+    }
+
+    #[test]
+    fn indices_of_another_program_that_have_come_round_are_followed_as_well() {
+        let ids = Ids::from(0, &[]);
+        for index in [0xff80, 0x0080, 0x0081] {
+            ids.of_short(NARROW, 0x0007_0000 | index);
+        }
+
+        // Not behind the highest, which is where the circle closes.
+        assert_eq!(ids.take_index(NARROW), Ok(Some(0x0180)));
     }
 
     #[test]

@@ -73,7 +73,11 @@ impl State {
     }
 
     /// What an agent of version 2 says first; it waits for one line.
-    pub(super) fn begin(&self) -> Vec<u8> {
+    pub(super) fn begin(&mut self) -> Vec<u8> {
+        if !self.config.asks_first {
+            self.asked_first = true;
+            return self.burst();
+        }
         line(
             &json!({"id": "conn_test", "method": "agent.get_capabilities", "params": [self.wishes()]}),
         )

@@ -1,17 +1,24 @@
 //! The names of jobs towards an agent. Agents know jobs by one byte, so a name cannot tell by itself
 //! which pool the job came from, as the longer ones of other miners do; a table of all 256 does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use switcher_plugin::LegId;
 
-/// Which job an agent means by which byte. Names are given out in a circle, so one is not used again
-/// for as long as can be.
+/// How many other names are given out before one is used again.
+const APART: usize = 200;
+
+/// Which job an agent means by which byte. A job keeps its pool's own byte if no job of late had that
+/// name, so that an agent which was never moved could go on without us; else it gets the next that
+/// none of late had.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct JobNames {
     next: u8,
     named: BTreeMap<u8, Issued>,
+    /// The names given out last, oldest first.
+    #[serde(default)]
+    recent: VecDeque<u8>,
 }
 
 /// A job as its pool knows it.
@@ -28,8 +35,14 @@ pub(crate) struct Issued {
 impl JobNames {
     /// A name for a job that goes down.
     pub(crate) fn name(&mut self, issued: Issued) -> u8 {
-        let name = self.next;
+        let in_turn = (0..=u8::MAX).map(|step| self.next.wrapping_add(step));
+        let mut names = std::iter::once(issued.id).chain(in_turn);
+        let name = names.find(|name| !self.recent.contains(name)).unwrap_or(self.next);
         self.next = name.wrapping_add(1);
+        if self.recent.len() >= APART {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(name);
         self.named.insert(name, issued);
         name
     }
@@ -37,6 +50,17 @@ impl JobNames {
     /// The job that an agent calls so.
     pub(crate) fn find(&self, name: u8) -> Option<Issued> {
         self.named.get(&name).copied()
+    }
+
+    /// Whether all are jobs of this leg by the pool's own bytes, as the pool means them.
+    pub(crate) fn are_as_named_by(&self, leg: LegId) -> bool {
+        let is_own = |name: u8, issued: &Issued| *issued == Issued { leg, id: name, time: None };
+        self.named.iter().all(|(name, issued)| is_own(*name, issued))
+    }
+
+    /// Whether this can be; for state that was saved.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.recent.len() <= APART
     }
 
     /// The pool uses a byte of its own for another job now.
@@ -82,6 +106,30 @@ mod tests {
 
         assert_eq!(names.name(issued(2, 0)), first);
         assert_eq!(names.find(first), Some(issued(2, 0)));
+    }
+
+    #[test]
+    fn the_pools_own_bytes_serve_until_another_leg_had_them() {
+        let mut names = JobNames::default();
+
+        for id in (7..=255).chain(0..=40) {
+            names.reused(LegId(1), id);
+            assert_eq!(names.name(issued(1, id)), id);
+        }
+        assert!(names.are_as_named_by(LegId(1)) && !names.are_as_named_by(LegId(2)));
+
+        assert_eq!(names.name(issued(2, 40)), 41);
+        assert!(!names.are_as_named_by(LegId(1)));
+        names.lost(LegId(1));
+        assert!(!names.are_as_named_by(LegId(2)));
+    }
+
+    #[test]
+    fn a_job_whose_time_was_moved_is_not_the_pools() {
+        let mut names = JobNames::default();
+        names.name(Issued { time: Some(1), ..issued(1, 7) });
+
+        assert!(!names.are_as_named_by(LegId(1)));
     }
 
     #[test]

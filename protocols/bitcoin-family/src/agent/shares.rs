@@ -62,6 +62,14 @@ impl Shares {
         Some((share, forgotten))
     }
 
+    /// Whether the agent counts as the pool does, whose next share has this index with the agent.
+    pub(crate) fn are_in_step(&self, next: u16) -> bool {
+        let mut indices = (0..next).rev().chain((0..=u16::MAX).rev());
+        let waiting = self.waiting.iter().rev().zip(&mut indices);
+        let is_in_step = |share: &Option<Waiting>, index| share.is_none_or(|it| it.index == index);
+        self.next == next && waiting.into_iter().all(|(share, index)| is_in_step(share, index))
+    }
+
     /// Everything that waits.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.iter().flatten()
@@ -120,6 +128,20 @@ mod tests {
         assert_eq!(answered.index, 2);
         assert_eq!(forgotten, [share(0)]);
         assert_eq!(shares.iter().collect::<Vec<_>>(), [&share(1)]);
+    }
+
+    #[test]
+    fn agent_and_pool_are_in_step_as_long_as_both_have_counted_every_share() {
+        let mut shares = Shares::default();
+        assert!(shares.are_in_step(0) && !shares.are_in_step(1));
+        for index in 0..3 {
+            shares.sent(share(index));
+        }
+        assert!(shares.are_in_step(3) && !shares.are_in_step(2));
+
+        shares.sent(share(7));
+
+        assert!(!shares.are_in_step(4) && !shares.are_in_step(8));
     }
 
     #[test]

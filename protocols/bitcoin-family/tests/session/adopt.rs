@@ -1,8 +1,9 @@
 //! Sessions of a program that relays: taken over in the middle of a line, and handed back.
 
 use serde_json::{Value, json};
-use switcher_plugin::{Input, Millis};
+use switcher_plugin::{Input, LegId, Millis};
 
+use crate::agents;
 use crate::world::{World, job, job_below};
 
 /// The requests as the original's own file has them.
@@ -112,11 +113,8 @@ fn miner_that_is_moved_hears_the_end_of_the_old_pools_line_first() {
 
 #[test]
 fn who_cannot_be_carried_on_is_refused() {
-    let agent = SUBSCRIBE.replace("cgminer/4.11.1", "btccom-agent/2.0.1");
     let nameless = AUTHORIZE.replace("alice.rig", ".rig");
-    for (authorize, subscribe) in
-        [(AUTHORIZE, agent.as_str()), (&nameless, SUBSCRIBE), ("null", SUBSCRIBE), ("", SUBSCRIBE)]
-    {
+    for (authorize, subscribe) in [(&*nameless, SUBSCRIBE), ("null", SUBSCRIBE), ("", SUBSCRIBE)] {
         assert!(World::adopted(authorize, subscribe).is_err(), "{authorize} {subscribe}");
     }
     // A miner may have named no agent, and the relay names one for it.
@@ -162,4 +160,102 @@ fn folded_session_is_not_handed_back() {
     assert_eq!(world.input(Input::HandBack), [] as [&str; 0]);
 
     assert_eq!(world.hand_back(), None);
+}
+
+#[test]
+fn half_a_line_that_went_up_when_nobody_took_over_is_followed_by_the_rest() {
+    let mut world = adopted();
+    world.pool(1, &job("12"));
+    world.input(Input::HandBack);
+
+    let rest = world.miner(r#"001","5cb6dda8","00000000"]}"#);
+    assert_eq!(rest, ["forward up1", "disregard torn by the miner"]);
+    let rest = world.pool(1, r#"sult":true,"error":null}"#);
+    assert_eq!(rest, ["forward down", "disregard torn by the pool of leg 1"]);
+
+    assert_eq!(world.miner(&share("12")), [format!("up1 {}", share("12"))]);
+}
+
+/// What can stand at the beginning of a stream of which the frames before were not seen.
+const PIECES: [&[u8]; 4] = [b"\x01\x00ab\x7f", b"\x02\x0f\x00\n{\x7f", b"{\"id\":5,", b"\n\n"];
+
+fn agent() -> World {
+    let subscribe = SUBSCRIBE.replace("cgminer/4.11.1", "btccom-agent/2.0.1");
+    World::adopted(AUTHORIZE, &subscribe).unwrap()
+}
+
+#[test]
+fn agent_is_relayed_unseen_wherever_its_streams_stand() {
+    let mut world = agent();
+
+    for piece in PIECES {
+        assert_eq!(world.miner_bytes(piece), ["forward up1"]);
+        assert_eq!(world.pool_bytes(1, piece), ["forward down"]);
+    }
+    assert_eq!(world.described()["agent"], "btccom-agent/2.0.1");
+}
+
+#[test]
+fn agent_that_is_relayed_unseen_is_let_go_when_another_pool_stands_or_its_own_falls() {
+    let gone = "close an agent whose sub-miners are not known comes back by itself";
+
+    let mut world = agent();
+    assert_eq!(world.assigned("bch", "alice"), [] as [&str; 0]);
+    assert_eq!(world.leg_up(2, &json!({ "extranonce": "echo" })), [gone]);
+
+    let mut world = agent();
+    assert_eq!(world.input(Input::LegDown(LegId(1))), [gone]);
+}
+
+#[test]
+fn agent_that_is_relayed_unseen_is_handed_back_as_it_is() {
+    let mut world = agent();
+
+    assert_eq!(world.input(Input::HandBack), [] as [&str; 0]);
+
+    assert_eq!(world.miner_bytes(PIECES[0]), ["forward up1"]);
+    let back = world.hand_back().unwrap();
+    assert!(back.subscribe.contains("btccom-agent/2.0.1"), "{}", back.subscribe);
+}
+
+#[test]
+fn agent_of_ours_is_handed_back_as_it_is_unless_it_needs_us() {
+    let mut world = World::agent_mining();
+    // One share is on its way, one is answered.
+    world.miner_bytes(&[agents::share(9, 5), agents::share(9, 6)].concat());
+    world.pool_bytes(1, &agents::answer(0, agents::ACCEPT));
+    assert_eq!(world.hand_back(), None);
+
+    assert_eq!(world.input(Input::HandBack), [] as [&str; 0]);
+
+    for piece in PIECES {
+        assert_eq!(world.miner_bytes(piece), ["forward up1"]);
+        assert_eq!(world.pool_bytes(1, piece), ["forward down"]);
+    }
+    let back = world.hand_back().unwrap();
+    assert!(back.subscribe.contains("btccom-agent/2.0.0-mu"), "{}", back.subscribe);
+    let login: Value = serde_json::from_str(&back.authorize).unwrap();
+    assert_eq!(login["params"], json!(["alice", ""]));
+
+    // A share that the pool has not counted; jobs of another leg; a leg that was taken up anew.
+    let uncounted: fn(&mut World) = |world| drop(world.miner_bytes(&agents::share(9, 7)));
+    let moved: fn(&mut World) = |world| {
+        world.agent_leg(2);
+        world.capable(2, 1);
+        world.pool(2, &job("1"));
+        world.cut_over(2);
+    };
+    let returned: fn(&mut World) = |world| {
+        world.agent_leg(2);
+        world.capable(2, 1);
+        world.pool(2, &job("1"));
+        world.cut_over(2);
+        world.cut_over(1);
+    };
+    for happens in [uncounted, moved, returned] {
+        let mut world = World::agent_mining();
+        happens(&mut world);
+        assert_eq!(world.input(Input::HandBack), [] as [&str; 0]);
+        assert_eq!(world.hand_back(), None);
+    }
 }

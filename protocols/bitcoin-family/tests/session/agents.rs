@@ -25,16 +25,16 @@ fn register(sid: u16, name: &str) -> Vec<u8> {
     [&[0x7f, 0x01][..], &length, &body].concat()
 }
 
-fn share(job: u8, sid: u16) -> Vec<u8> {
+pub(crate) fn share(job: u8, sid: u16) -> Vec<u8> {
     let body = [&[job][..], &sid.to_le_bytes(), &[1, 0, 0, 0, 6, 0x57, 0x4b, 0xce]].concat();
     [&[0x7f, 0x02, 0x0f, 0x00][..], &body].concat()
 }
 
-fn answer(index: u16, status: i32) -> Vec<u8> {
+pub(crate) fn answer(index: u16, status: i32) -> Vec<u8> {
     [&[0x7f, 0x10, 0x0a, 0x00][..], &index.to_le_bytes(), &status.to_le_bytes()].concat()
 }
 
-const ACCEPT: i32 = 0x6b2c_9687;
+pub(crate) const ACCEPT: i32 = 0x6b2c_9687;
 
 impl World {
     /// An agent that has logged in and waits for its pool.
@@ -53,17 +53,17 @@ impl World {
     }
 
     /// The login of an agent at an echo pool, up to the answer to authorize.
-    fn agent_leg(&mut self, leg: u32) -> Vec<String> {
+    pub(crate) fn agent_leg(&mut self, leg: u32) -> Vec<String> {
         self.leg_up(leg, &echo());
         self.pool(leg, r#"{"id":"subscribe","result":[[],"01000080",8],"error":null}"#);
         self.pool(leg, r#"{"id":"auth","result":true,"error":null}"#)
     }
 
-    fn capable(&mut self, leg: u32, id: u32) -> Vec<String> {
+    pub(crate) fn capable(&mut self, leg: u32, id: u32) -> Vec<String> {
         self.pool(leg, &format!(r#"{{"id":{id},"result":{CAPABILITIES}}}"#))
     }
 
-    /// An agent with the sub-miners 5 and 6, which mines on leg 1; job `9` is called 0.
+    /// An agent with the sub-miners 5 and 6, which mines on leg 1, job `9`.
     pub(crate) fn agent_mining() -> Self {
         let mut world = Self::agent();
         world.agent_leg(1);
@@ -127,7 +127,7 @@ fn without_a_new_job_the_agent_goes_on_with_those_of_the_leg_it_leaves() {
         let cut = world.cut_over(2);
         assert!(cut.iter().all(|line| !line.starts_with("down")), "{cut:?}");
         // Its shares are still for the leg it was left, whose own news it does not get.
-        assert!(world.miner_bytes(&share(0, 5))[0].starts_with("up1 7f02"));
+        assert!(world.miner_bytes(&share(9, 5))[0].starts_with("up1 7f02"));
         assert_eq!(world.pool(1, &job("10")), [] as [&str; 0]);
         assert_eq!(
             world.pool(2, r#"{"id":null,"method":"mining.set_difficulty","params":[4096]}"#),
@@ -139,7 +139,7 @@ fn without_a_new_job_the_agent_goes_on_with_those_of_the_leg_it_leaves() {
 
         let jobs = asked.iter().filter(|line| line.contains("mining.notify")).count();
         assert_eq!(jobs, 1, "{asked:?}");
-        assert!(world.miner_bytes(&share(1, 5))[0].starts_with("up2 7f02"));
+        assert!(world.miner_bytes(&share(named(&asked), 5))[0].starts_with("up2 7f02"));
     }
 }
 
@@ -207,14 +207,14 @@ fn a_share_without_a_time_gets_the_one_that_its_agent_was_given() {
     let again = cut.iter().find(|line| line.contains("mining.notify")).unwrap();
     assert!(again.contains(r#""params":["2","#) && again.contains("5cb6ddaf"), "{again}");
 
-    // The share that had no time now has one; so has that with bits; job 0 has the pool's own.
+    // The share that had no time now has one; so has that with bits; job 9 has the pool's own.
     assert_eq!(world.miner_bytes(&share(2, 5))[0], "up1 7f0313000905000100000006574bceafddb65c");
     let with_bits = hex("7f121300 02 0500 01000000 06574bce 0000c000");
     assert_eq!(
         world.miner_bytes(&with_bits)[0],
         "up1 7f1317000905000100000006574bceafddb65c0000c000"
     );
-    assert_eq!(world.miner_bytes(&share(0, 5))[0], "up1 7f020f000905000100000006574bce");
+    assert_eq!(world.miner_bytes(&share(9, 5))[0], "up1 7f020f000905000100000006574bce");
     // A time of its own is kept, and 0 means the job's.
     let own = hex("7f031300 02 0500 01000000 06574bce 01000000");
     assert!(world.miner_bytes(&own)[0].ends_with("01000000"));
@@ -438,7 +438,7 @@ proptest! {
         let mut next = BTreeMap::from([(1_u8, 0_u16), (2, 0)]);
         let mut waiting: BTreeMap<u8, Vec<(u16, u16)>> = BTreeMap::new();
         // What the agent was given: name, leg, id there.
-        let mut jobs = VecDeque::from([(0_u8, 1_u8, 9_u8), (1, 2, 1)]);
+        let mut jobs = VecDeque::from([(9_u8, 1_u8, 9_u8), (1, 2, 1)]);
         let (mut index, mut active, mut ids) = (0_u16, 2_u8, [0, 20_u8, 30]);
         for event in events {
             match event {

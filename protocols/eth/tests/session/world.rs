@@ -4,8 +4,9 @@
 use dialect_eth::DIALECT;
 use serde_json::{Value, json};
 use switcher_plugin::{
-    Action, Coin, Cut, DialectSession, Fault, Input, LegId, ListenerView, Millis, Outbox, Profile,
-    Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect, UpstreamSettings,
+    Action, Coin, Cut, DialectSession, Fault, HandBack, Input, LegId, ListenerView, Millis, Outbox,
+    Past, Profile, Rung, Rungs, Saved, Seat, SessionId, SessionSeat, Side, StratumDialect,
+    UpstreamSettings,
 };
 
 /// The profile of a pool with these options.
@@ -32,6 +33,52 @@ impl World {
         let session = DIALECT.open(seat(&listener));
         let twin = session.save(1);
         Self { listener, session, twin, out: Outbox::new(), now: Millis(1_000_000) }
+    }
+
+    /// A session that another program has relayed on leg 1, with the id `010080`.
+    pub(crate) fn adopted(subscribe: &str, authorize: &str) -> Result<Self, String> {
+        let mut world = Self::new();
+        let profile = profile(&json!({ "extranonce": "detect" }));
+        let coin = Coin::new("eth");
+        let past = Past {
+            now: world.now,
+            leg: LegId(1),
+            profile: &profile,
+            coin: &coin,
+            subscribe,
+            authorize,
+            version_mask: 0,
+        };
+        let adopted = DIALECT.adopt(seat(&world.listener), &past);
+        let adopted = adopted.map_err(|error| error.to_string())?;
+        assert_eq!(adopted.rung, Rung::Echo);
+        assert_eq!(adopted.worker.as_str().split('.').next(), Some(adopted.sub_account.as_str()));
+        world.session = adopted.session;
+        world.twin = world.session.save(1);
+        Ok(world)
+    }
+
+    /// What a program that relays is told.
+    pub(crate) fn hand_back(&self) -> Option<HandBack> {
+        self.session.hand_back()
+    }
+
+    /// Time passes.
+    pub(crate) fn wait(&mut self, ms: u64) {
+        self.now = self.now.plus(ms);
+    }
+
+    /// A piece of a stream, cut as the session wants it.
+    pub(crate) fn bytes(&mut self, side: Side, bytes: &[u8]) -> Vec<String> {
+        let (mut asked, mut rest) = (Vec::new(), bytes.to_vec());
+        while let Cut::Frame(end) = self.session.cut(side, &rest) {
+            let frame: Vec<u8> = rest.drain(..end).collect();
+            asked.extend(self.input(Input::Frame(side, &frame)));
+            if rest.is_empty() {
+                break;
+            }
+        }
+        asked
     }
 
     /// A session of a miner that speaks a variant and waits for its first leg.
@@ -178,6 +225,10 @@ fn render(out: &Outbox, outcome: Result<(), Fault>) -> Vec<String> {
                 let sent = std::str::from_utf8(out.sent(range)).expect("tests speak UTF-8");
                 assert!(sent.ends_with('\n'), "whole lines are sent: {sent:?}");
                 for line in sent.lines() {
+                    if line.is_empty() {
+                        asked.push(format!("end of line to {side:?}"));
+                        continue;
+                    }
                     serde_json::from_str::<Value>(line).expect("what is sent is JSON");
                     asked.push(match side {
                         Side::Downstream => format!("down {line}"),

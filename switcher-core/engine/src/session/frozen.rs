@@ -120,12 +120,13 @@ impl FrozenData {
         peer: SocketAddr,
         dialect: &str,
         machine: SavedMachine,
+        index: Option<u32>,
     ) -> Self {
         let legs = machine.legs().iter().map(|leg| (leg.id, Residue::default())).collect();
         let dialect = dialect.to_owned();
         Self {
             id: machine.id(),
-            index: None,
+            index,
             listener: listener.to_owned(),
             peer,
             down: Residue::default(),
@@ -134,19 +135,21 @@ impl FrozenData {
         }
     }
 
-    /// What another program must know to relay it, its coin, and the place of the leg.
-    pub(crate) fn hand_back(&self, plan: &Plan) -> Option<(HandBack, Coin, usize)> {
+    /// What another program must know to relay it, the form of its short id, its coin, and the place
+    /// of the leg.
+    pub(crate) fn hand_back(&self, plan: &Plan) -> Option<(HandBack, ShortIds, Coin, usize)> {
         if self.ending.is_some() {
             return None;
         }
         let home = self.home(plan).ok()?;
         let FrozenStage::Speaking { machine, legs, .. } = &self.stage else { return None };
         let view = plan.listeners.get(home.listener)?.view();
-        let session = home.dialect?.resume(self.seat(&view), machine.dialect()).ok()?;
+        let dialect = home.dialect?;
+        let session = dialect.resume(self.seat(&view), machine.dialect()).ok()?;
         let handed = session.hand_back()?;
         let coin = machine.legs().iter().find(|leg| leg.id == handed.leg)?.coin.clone();
         let at = legs.iter().position(|(id, _)| *id == handed.leg)?;
-        Some((handed, coin, at))
+        Some((handed, dialect.short_ids(), coin, at))
     }
 
     /// Writes what is in flight between the miner and the leg at this place, the part of a line that
