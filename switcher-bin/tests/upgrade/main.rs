@@ -11,6 +11,7 @@ mod agents;
 mod ethereum;
 mod failures;
 mod golden;
+mod numbered;
 mod operator;
 mod original;
 mod pending;

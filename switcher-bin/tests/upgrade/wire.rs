@@ -47,9 +47,18 @@ impl Wire {
     }
 
     pub(crate) fn next(&mut self) -> Value {
+        self.next_unless_closed().expect("the connection was closed")
+    }
+
+    pub(crate) fn next_unless_closed(&mut self) -> Option<Value> {
         let mut line = String::new();
-        assert!(self.lines.read_line(&mut line).unwrap() > 0, "the connection was closed");
-        serde_json::from_str(&line).unwrap()
+        // It is reset if the other end is killed.
+        let length = self.lines.read_line(&mut line);
+        let is_closed = length.or_else(|error| match error.kind() {
+            std::io::ErrorKind::ConnectionReset => Ok(0),
+            _ => Err(error),
+        });
+        (is_closed.unwrap() > 0).then(|| serde_json::from_str(&line).unwrap())
     }
 
     /// The answer to a request, whatever comes before it.
@@ -153,17 +162,16 @@ impl Work {
     }
 }
 
-/// Value of a counter.
-pub(crate) fn counter(switcher: &Switcher, name: &str) -> u64 {
-    let text = switcher.get("/metrics");
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+/// Value of a counter in the text of all metrics.
+pub(crate) fn counter(metrics: &str, name: &str) -> u64 {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.and_then(|value| value.parse().ok()).unwrap()
 }
 
 /// Waits until the switcher has read so many bytes of miners.
 pub(crate) async fn has_read(switcher: &Switcher, bytes: usize) {
     eventually("the switcher has read it", || {
-        counter(switcher, "switcher_bytes_from_miners_total") >= bytes as u64
+        counter(&switcher.get("/metrics"), "switcher_bytes_from_miners_total") >= bytes as u64
     })
     .await;
 }
