@@ -176,8 +176,8 @@ async fn numbered_lines_both_ways_arrive_complete_through_a_storm_of_upgrades() 
     // A last signal may still be on its way.
     eventually("no upgrade is under way", || {
         let pending = u64::from_str_radix(&switcher.process()["ShdPnd"], 16).unwrap();
-        let begun = switcher.log.count("SIGUSR2: trying") as u64;
-        pending == 0 && begun == switcher.told().0
+        let tries = switcher.log.count("SIGUSR2: trying") as u64;
+        pending == 0 && tries == switcher.told().0
     })
     .await;
 

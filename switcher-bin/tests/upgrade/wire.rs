@@ -91,7 +91,7 @@ impl Wire {
     pub(crate) fn accept(listener: &TcpListener) -> (Self, usize) {
         let mut wire = Self::of(listener.accept().unwrap().0);
         let mut sent = 0;
-        let mut send = |wire: &mut Self, line: String| {
+        let mut say = |wire: &mut Self, line: String| {
             wire.send(&line);
             sent += line.len();
         };
@@ -101,14 +101,14 @@ impl Wire {
                 "mining.subscribe" => json!([[], "aabbccdd", 8]),
                 _ => json!(true),
             };
-            send(&mut wire, answer(&asked["id"], &result));
+            say(&mut wire, answer(&asked["id"], &result));
             if asked["method"] == "mining.authorize" {
                 break;
             }
         }
         let line = "{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[1]}\n";
-        send(&mut wire, line.to_owned());
-        send(&mut wire, job(0));
+        say(&mut wire, line.to_owned());
+        say(&mut wire, job(0));
         (wire, sent)
     }
 }
