@@ -163,15 +163,16 @@ impl Work {
 }
 
 /// Value of a counter in the text of all metrics.
-pub(crate) fn counter(metrics: &str, name: &str) -> u64 {
+pub(crate) fn counter(metrics: &str, name: &str) -> Option<u64> {
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.and_then(|value| value.parse().ok()).unwrap()
+    value?.parse().ok()
 }
 
 /// Waits until the switcher has read so many bytes of miners.
 pub(crate) async fn has_read(switcher: &Switcher, bytes: usize) {
     eventually("the switcher has read it", || {
-        counter(&switcher.get("/metrics"), "switcher_bytes_from_miners_total") >= bytes as u64
+        let read = counter(&switcher.get("/metrics"), "switcher_bytes_from_miners_total");
+        read.unwrap() >= bytes as u64
     })
     .await;
 }
