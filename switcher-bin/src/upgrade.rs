@@ -183,7 +183,7 @@ pub(crate) fn rehearse(config: &Config, out: &mut dyn Write) -> anyhow::Result<O
     };
     let fitness = Fitness {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        schema: (envelope::MAJOR, envelope::MAJOR),
+        schema: (envelope::OLDEST, envelope::MAJOR),
         sessions: rehearsal.sessions,
         unread: rehearsal.unread,
         dialects: setup.dialects.iter().map(versions).collect(),
@@ -277,6 +277,11 @@ fn adopt(setup: &Setup, left: Left) -> anyhow::Result<State> {
     Ok(state)
 }
 
+/// The major version that a document is written in.
+fn schema(document: &Document) -> u16 {
+    if document.is_packed() { envelope::MAJOR } else { envelope::OLDEST }
+}
+
 /// Everything that can fail before this program serves. Until the commit, the sockets of the state
 /// are closed by nothing.
 fn begin_handed(
@@ -333,7 +338,8 @@ fn leave(
             document,
         };
         let generation = document.upgrades.generation + 1;
-        let bytes = envelope::encode(&body, document.sessions(), trial.created, generation)?;
+        let sessions = document.sessions();
+        let bytes = envelope::encode(schema(document), &body, sessions, trial.created, generation)?;
         let memory = memory::seal("stratum-switcher-state", &bytes)?;
         anyhow::ensure!(
             Identity::of(&program.path)? == trial.identity,

@@ -44,6 +44,9 @@ fn leave_secrets_out(value: &mut Value) {
                     ("state" | "configuration", Value::String(_)) => {
                         *value = Value::from("left out");
                     }
+                    ("texts", Value::Array(texts)) => {
+                        *value = Value::from(format!("{} left out", texts.len()));
+                    }
                     ("sources", Value::Object(sources)) => {
                         *value = sources.keys().map(String::as_str).collect();
                     }
@@ -63,7 +66,7 @@ mod tests {
     #[test]
     fn secrets_are_left_out_and_the_rest_stays() {
         let mut value = json!({ "configuration": "password = 'hunter2'", "document": {
-            "sources": { "zookeeper": "hunter2" },
+            "sources": { "zookeeper": "hunter2" }, "texts": ["hunter2"],
             "sessions": [{ "peer": "1.2.3.4:5", "down": { "rx": "aHVudGVyMg", "tx": "" },
                 "stage": { "speaking": { "machine": { "dialect": { "version": 1, "state": "hunter2" } } } } }],
         }});
@@ -74,5 +77,6 @@ mod tests {
         assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg"), "{text}");
         assert!(text.contains("1.2.3.4:5") && text.contains(r#""rx":"7 bytes""#), "{text}");
         assert!(text.contains(r#""sources":["zookeeper"]"#), "{text}");
+        assert!(text.contains(r#""texts":"1 left out""#), "{text}");
     }
 }

@@ -51,9 +51,17 @@ pub(super) fn run(
     let path = program.path.display();
     let identity = Identity::of(&program.path).with_context(|| format!("{path}"))?;
     let save_for = |reader: &BTreeMap<_, _>| sampler.save_for(reader).map_err(|why| anyhow!(why));
-    let try_once = || {
+    let try_in = |schema: u16| {
+        sampler.pack(schema > envelope::OLDEST);
         let sample = sample(program, sampler)?;
-        let tried = preflight::run(program, sample, limit, called_off);
+        Ok::<_, anyhow::Error>(preflight::run(program, sample, schema, limit, called_off))
+    };
+    let try_once = || {
+        let mut tried = try_in(envelope::MAJOR)?;
+        if tried.as_ref().is_err_and(PreflightError::is_of_schema) {
+            // Once more, in a form that it may read.
+            tried = try_in(envelope::OLDEST)?;
+        }
         let says_original = |error: &PreflightError| matches!(error, PreflightError::Failed { said, .. } if original::is_said_by_original(said));
         match tried {
             Err(error) if says_original(&error) => Ok(None),
@@ -68,6 +76,9 @@ pub(super) fn run(
         tried = try_once()?;
     }
     let is_original = tried.is_none();
+    if is_original {
+        sampler.pack(false);
+    }
     let fitness = match tried {
         Some(fitness) => fitness,
         None if may_be_original => {
@@ -95,6 +106,7 @@ fn sample(program: &Program, sampler: &Sampler) -> anyhow::Result<OwnedFd> {
     let document = runtime.block_on(sampler.sample(PATIENCE));
     let document = document.with_context(|| blame("a shard does not answer"))?;
     let sessions = document.sessions();
+    let schema = super::schema(&document);
     let generation = document.upgrades.generation + 1;
     let body = Body {
         writer: env!("CARGO_PKG_VERSION").to_owned(),
@@ -105,6 +117,6 @@ fn sample(program: &Program, sampler: &Sampler) -> anyhow::Result<OwnedFd> {
         sockets: Vec::new(),
         document,
     };
-    let bytes = envelope::encode(&body, sessions, 0, generation)?;
+    let bytes = envelope::encode(schema, &body, sessions, 0, generation)?;
     Ok(memory::seal("stratum-switcher-sample", &bytes)?)
 }

@@ -84,8 +84,8 @@ async fn missing_unfit_and_broken_files_are_refused() {
     scene.fails("refused", "preflight does not read: \"hello\"").await;
     switcher.replace(b"#!/bin/sh\necho no such library >&2\nexit 127\n", 0o755);
     scene.fails("refused", "exit status: 127): no such library").await;
-    switcher.replace(b"#!/bin/sh\necho '{\"version\":\"9\",\"schema\":[2,3]}'\n", 0o755);
-    scene.fails("refused", "reads states of schema 2 to 3, this one writes 1").await;
+    switcher.replace(b"#!/bin/sh\necho '{\"version\":\"9\",\"schema\":[3,4]}'\n", 0o755);
+    scene.fails("refused", "reads states of schema 3 to 4, this one writes 2").await;
 
     scene.recovers().await;
 }

@@ -1,6 +1,6 @@
 //! A state of every released schema, that every later version must read.
 //!
-//! `GOLDEN=state-1.1 cargo test -p switcher-bin --test upgrade golden` writes that of this version
+//! `GOLDEN=state-2.0 cargo test -p switcher-bin --test upgrade golden` writes that of this version
 //! anew: only for a schema that was not released yet.
 
 use std::path::{Path, PathBuf};
@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use stratum_peers::miner::Handshake;
-use stratum_peers::{Miner, MinerConfig, Pool, eventually, eventually_some};
+use stratum_peers::{Pool, eventually_some};
 
 use crate::running::{BINARY, Start, Switcher, plain, shares_at};
 
@@ -48,10 +47,6 @@ fn fitness(state: &Path) -> Value {
 
 #[tokio::test]
 async fn golden_state_of_schema_1_is_read() {
-    if std::env::var_os("GOLDEN").is_some_and(|name| name == "state-1.0") {
-        std::fs::write(path("state-1.0"), record().await).unwrap();
-    }
-
     let fitness = fitness(&path("state-1.0"));
 
     assert_eq!(fitness["sessions"], 4, "{fitness}");
@@ -60,10 +55,6 @@ async fn golden_state_of_schema_1_is_read() {
 
 #[tokio::test]
 async fn golden_state_with_what_miners_were_told_since_is_read() {
-    if std::env::var_os("GOLDEN").is_some_and(|name| name == "state-1.1") {
-        std::fs::write(path("state-1.1"), record_told().await).unwrap();
-    }
-
     let fitness = fitness(&path("state-1.1"));
 
     assert_eq!(fitness["sessions"], 1, "{fitness}");
@@ -71,25 +62,18 @@ async fn golden_state_with_what_miners_were_told_since_is_read() {
     assert!(text.contains("\"version\":2") && text.contains("\"notes\":[{"), "{text}");
 }
 
-/// A session that was told a pool's extranonce, and a miner that was sent back and has not come yet.
-async fn record_told() -> Vec<u8> {
-    let small = plain("bch").extranonce2_size(3);
-    let (btc, bch) = (Pool::start(plain("btc")).await, Pool::start(small).await);
-    let switcher = Start::new([("btc", btc.address()), ("bch", bch.address())])
-        .coins("[accounts]\nalice = \"btc\"\n")
-        .variable("STRATUM_SWITCHER_FAULT", "commit=1000")
-        .go()
-        .await;
-    let asks = MinerConfig::new("alice.rig1").handshake(Handshake::bmminer());
-    let _stays = Miner::connect(switcher.address, asks).await;
-    let leaves = switcher.miner("rig2").await;
-    shares_at(&btc, 10).await;
-    std::fs::write(switcher.folder().join("coins.toml"), "[accounts]\nalice = \"bch\"\n").unwrap();
-    shares_at(&bch, 10).await;
-    eventually("the other has left", || !leaves.report().connected).await;
+#[tokio::test]
+async fn golden_state_of_schema_2_is_read() {
+    if std::env::var_os("GOLDEN").is_some_and(|name| name == "state-2.0") {
+        std::fs::write(path("state-2.0"), record().await).unwrap();
+    }
 
-    switcher.signal(Signal::SIGUSR2);
-    eventually_some("the state is handed over", || state(&switcher)).await
+    let fitness = fitness(&path("state-2.0"));
+
+    assert_eq!(fitness["sessions"], 4, "{fitness}");
+    assert_eq!(fitness["warnings"], Value::Array(Vec::new()), "{fitness}");
+    let text = String::from_utf8_lossy(&std::fs::read(path("state-2.0")).unwrap()).into_owned();
+    assert_eq!(text.matches("mining.notify").count(), 2, "one job of either pool");
 }
 
 /// Sessions that mine at either coin, one that has said nothing, one in the middle of a line.

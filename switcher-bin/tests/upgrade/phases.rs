@@ -1,7 +1,5 @@
 //! A session in every phase at the moment of the signal.
 
-use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -10,59 +8,8 @@ use socket2::{Domain, Socket, Type};
 use stratum_peers::pool::Quirk;
 use stratum_peers::{Miner, MinerConfig, Pool, eventually};
 
-use crate::running::{Start, Switcher, books_agree, has_noticed_nothing, plain, shares_at};
-
-const SUBSCRIBE: &str =
-    "{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"cgminer/4.10\"]}\n";
-
-/// A connection whose every byte is the test's.
-struct Wire {
-    stream: TcpStream,
-    lines: BufReader<TcpStream>,
-}
-
-impl Wire {
-    fn connect(address: SocketAddr) -> Self {
-        Self::of(TcpStream::connect(address).unwrap())
-    }
-
-    fn of(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let lines = BufReader::new(stream.try_clone().unwrap());
-        Self { stream, lines }
-    }
-
-    fn send(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn next(&mut self) -> Value {
-        let mut line = String::new();
-        assert!(self.lines.read_line(&mut line).unwrap() > 0, "the connection was closed");
-        serde_json::from_str(&line).unwrap()
-    }
-
-    /// The answer to a request, whatever comes before it.
-    fn answer(&mut self, id: u64) -> Value {
-        loop {
-            let line = self.next();
-            if line["id"] == id && line["method"].is_null() {
-                return line;
-            }
-        }
-    }
-}
-
-/// Waits until the switcher has read so many bytes of miners.
-async fn has_read(switcher: &Switcher, bytes: usize) {
-    eventually("the switcher has read it", || {
-        let text = switcher.get("/metrics");
-        let line = text.lines().find(|l| l.starts_with("switcher_bytes_from_miners_total "));
-        let read = line.and_then(|line| line.split(' ').nth(1)?.parse::<usize>().ok());
-        read.is_some_and(|read| read >= bytes)
-    })
-    .await;
-}
+use crate::running::{Start, books_agree, has_noticed_nothing, plain, shares_at};
+use crate::wire::{SUBSCRIBE, Wire, has_read};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn line_cut_at_any_byte_is_read_to_its_end_by_the_new_program() {
@@ -188,63 +135,6 @@ async fn dial_in_progress_is_begun_anew() {
 
     eventually("it mines", || miner.report().accepted > 3).await;
     has_noticed_nothing(&miner);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_a_slow_miner_has_not_read_reach_it_once_and_in_order() {
-    let pool = Pool::start(plain("pool")).await;
-    let more = "[limits]\nunsent = 16777216\n[upgrade]\nruntime_file = \"runtime.json\"\n";
-    let switcher = Start::one(&pool).more(more).go().await;
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&switcher.address.into()).unwrap();
-    let mut wire = Wire::of(socket.into());
-    wire.send(SUBSCRIBE);
-    wire.answer(1);
-
-    let (mut asked, mut sent) = (1, SUBSCRIBE.len());
-    for _ in 0..40 {
-        let mut text = String::new();
-        for _ in 0..2_000 {
-            asked += 1;
-            let id = asked;
-            let method = "mining.extranonce.subscribe";
-            let request = json!({ "id": id, "method": method, "params": [] });
-            let _ = writeln!(text, "{request}");
-        }
-        wire.send(&text);
-        sent += text.len();
-        has_read(&switcher, sent).await;
-        switcher.upgrade_well().await;
-        if unsent(&switcher).await >= 64 * 1024 {
-            break;
-        }
-    }
-    let waiting = unsent(&switcher).await;
-    assert!(waiting >= 64 * 1024, "{waiting} bytes wait after {asked} requests");
-    switcher.upgrade_well().await;
-
-    for id in 2..=asked {
-        assert_eq!(wire.next()["id"], id);
-    }
-    eprintln!("{waiting} bytes waited; {asked} answers came in order");
-}
-
-/// Bytes for the first session's miner that waited at the last upgrade.
-async fn unsent(switcher: &Switcher) -> u64 {
-    let path = switcher.folder().join("runtime.json");
-    let generation = switcher.told().1["generation"].clone();
-    let mut found = 0;
-    eventually("the file is of the last upgrade", || {
-        let Ok(text) = std::fs::read_to_string(&path) else { return false };
-        let state: Value = serde_json::from_str(&text).unwrap();
-        let before = state["document"]["upgrades"]["generation"].as_u64().unwrap();
-        let text = state["document"]["sessions"][0]["down"]["tx"].as_str().unwrap();
-        found = text.split(' ').next().unwrap().parse().unwrap();
-        before + 1 == generation
-    })
-    .await;
-    found
 }
 
 #[tokio::test]

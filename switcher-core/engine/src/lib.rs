@@ -26,6 +26,7 @@ mod shard;
 mod shards;
 mod state;
 mod switcher;
+mod texts;
 pub mod upgrades;
 
 pub use adopt::{Adoption, Foreign, Returned, adopt, hand_back};

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use switcher_plugin::{
@@ -32,6 +33,8 @@ pub struct Plan {
     algorithm_pairs: Vec<(String, String)>,
     /// Versions in which dialects save their sessions, if not in their newest.
     state_versions: RwLock<BTreeMap<String, u16>>,
+    /// Whether saved sessions are packed: what they have in common is written once.
+    is_packing: AtomicBool,
 }
 
 /// A coin.
@@ -123,6 +126,7 @@ impl Plan {
             pools: Vec::new(),
             algorithm_pairs: Vec::new(),
             state_versions: RwLock::default(),
+            is_packing: AtomicBool::default(),
         }
     }
 
@@ -194,6 +198,7 @@ impl Plan {
             pools,
             algorithm_pairs: settings.algorithm_pairs.clone(),
             state_versions: RwLock::default(),
+            is_packing: AtomicBool::new(false),
         };
         plan.renew_views();
         Ok(plan)
@@ -264,6 +269,16 @@ impl Plan {
     pub fn state_version(&self, dialect: &dyn StratumDialect) -> u16 {
         let versions = self.state_versions.read().unwrap_or_else(PoisonError::into_inner);
         versions.get(dialect.name()).copied().unwrap_or(*dialect.state_versions().end())
+    }
+
+    /// Whether saved sessions are packed: what they have in common is written once for all of them.
+    pub(crate) fn is_packing(&self) -> bool {
+        self.is_packing.load(Ordering::Relaxed)
+    }
+
+    /// From here on they are, or are not.
+    pub(crate) fn pack(&self, packing: bool) {
+        self.is_packing.store(packing, Ordering::Relaxed);
     }
 
     /// From here on dialects save their sessions in the newest version that a reader knows, who reads

@@ -16,6 +16,7 @@ use crate::shard::Command;
 use crate::shards::Shards;
 use crate::state::{Document, SavedListener};
 use crate::switcher::{RunError, Setup};
+use crate::texts::Texts;
 use crate::upgrades::Upgrades;
 
 /// A hand on a run from which samples of its state can be had.
@@ -41,6 +42,12 @@ impl Sampler {
         self.plan.save_for(reader)
     }
 
+    /// From here on samples and a freeze write what sessions have in common once for all of them, or do
+    /// not: the next program must be able to read that.
+    pub fn pack(&self, packing: bool) {
+        self.plan.pack(packing);
+    }
+
     /// What a freeze would give at this moment, but for sources' states. None if a shard does not
     /// answer within `patience`.
     pub async fn sample(&self, patience: Duration) -> Option<Document> {
@@ -59,6 +66,11 @@ impl Sampler {
         for answer in self.shards.ask(Command::Sample) {
             let sessions = tokio::time::timeout_at(deadline, answer).await.ok()?.ok()?;
             document.sessions.extend(sessions);
+        }
+        if self.plan.is_packing() {
+            let texts = Texts::default();
+            document.sessions.iter_mut().for_each(|session| session.pack(&texts));
+            document.texts = Some(texts);
         }
         Some(document)
     }
@@ -104,7 +116,7 @@ pub fn rehearse(setup: &Setup, document: &Document) -> Result<Rehearsal, Unfit> 
     let mut first = None;
     let mut warnings = BTreeSet::new();
     for session in &document.sessions {
-        match session.rehearse(&plan) {
+        match session.rehearse(&plan, document.texts.as_ref()) {
             Err(ThawError::Resume(ResumeError::Version { .. })) => unread += 1,
             Err(error) => {
                 refused += 1;

@@ -32,6 +32,7 @@ use crate::session::frozen::{FrozenData, FrozenSession};
 use crate::session::pipe::Stock;
 use crate::session::{Ended, Session, Turn};
 use crate::shard::timers::Timers;
+use crate::texts::Texts;
 
 /// Sessions sampled before others get their turn.
 const SAMPLED_AT_ONCE: usize = 32;
@@ -56,8 +57,8 @@ pub(crate) enum Command {
     Sample(oneshot::Sender<Vec<FrozenData>>),
     /// Say when all that was said before is done.
     Settle(oneshot::Sender<()>),
-    /// Stop and give all sessions back.
-    Freeze(oneshot::Sender<Vec<FrozenSession>>),
+    /// Stop and give all sessions back, packed with these texts if there are any.
+    Freeze { texts: Option<Texts>, answer: oneshot::Sender<Vec<FrozenSession>> },
     /// A page of the sessions behind this number.
     Sessions { after: u64, limit: usize, answer: oneshot::Sender<Vec<SessionView>> },
     /// How the pools are doing as seen from here.
@@ -180,14 +181,14 @@ impl Shard {
                     let _ = answer.send(self.hand_back(over));
                 }
                 Command::Evict(peers) => self.evict(&peers),
-                Command::Freeze(answer) => {
+                Command::Freeze { texts, answer } => {
                     // Newcomers that are still in the queue come along.
                     while let Ok(command) = commands.try_recv() {
                         if let Command::Accept { stream, peer, listener } = command {
                             self.accept(stream, peer, listener);
                         }
                     }
-                    let _ = answer.send(self.freeze());
+                    let _ = answer.send(self.freeze(texts.as_ref()));
                     return;
                 }
                 Command::Sample(answer) => {
@@ -352,13 +353,13 @@ impl Shard {
         }
     }
 
-    fn freeze(&self) -> Vec<FrozenSession> {
-        let mut frozen = Vec::new();
+    fn freeze(&self, texts: Option<&Texts>) -> Vec<FrozenSession> {
         let sessions = std::mem::take(&mut *self.sessions.borrow_mut());
+        let mut frozen = Vec::with_capacity(sessions.len());
         for (_, cell) in sessions {
             let Some(session) = cell.session.borrow_mut().take() else { continue };
             let id = session.id();
-            match session.freeze(&self.plan) {
+            match session.freeze(&self.plan, texts) {
                 Ok(session) => frozen.push(session),
                 Err(error) => {
                     tracing::error!(session = %id, %error, "session could not be frozen");

@@ -16,6 +16,7 @@ use crate::ids::Cursor;
 use crate::memory::SavedNote;
 use crate::plan::Plan;
 use crate::session::frozen::{FrozenData, FrozenSession};
+use crate::texts::Texts;
 use crate::upgrades::UpgradeBook;
 
 /// See the module. The empty state is a first start.
@@ -58,6 +59,9 @@ pub struct Document {
     pub(crate) notes: Vec<SavedNote>,
     /// How upgrades have gone so far.
     pub upgrades: UpgradeBook,
+    /// What all sessions are packed with, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) texts: Option<Texts>,
 }
 
 /// A listening socket.
@@ -126,6 +130,11 @@ impl Document {
     pub fn sessions(&self) -> usize {
         self.sessions.len()
     }
+
+    /// Whether what sessions have in common is written once for all of them.
+    pub fn is_packed(&self) -> bool {
+        self.texts.is_some()
+    }
 }
 
 /// What [`State::take_sockets`] takes out.
@@ -155,9 +164,11 @@ impl State {
         let listeners = sockets.by_ref().take(self.document.listeners.len()).collect();
         let admin = self.document.admin.and_then(|_| sockets.next());
         let sessions = std::mem::take(&mut self.document.sessions);
+        let texts = self.document.texts.take();
         let thawed = sessions
             .into_iter()
-            .map(|data| {
+            .map(|mut data| {
+                data.packed_with(texts.as_ref());
                 let own = sockets.by_ref().take(data.sockets()).collect();
                 FrozenSession { data, sockets: own }
             })

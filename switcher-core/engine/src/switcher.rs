@@ -32,6 +32,7 @@ use crate::settings::{FleetNumber, Settings, SettingsError};
 use crate::shard::{self, Command, Shared};
 use crate::shards::{ShardHandle, Shards};
 use crate::state::{SavedListener, SocketMismatch, State, Taken};
+use crate::texts::Texts;
 use crate::upgrades::Upgrades;
 
 /// Newcomers wait at most so long for the first probes.
@@ -503,7 +504,9 @@ impl Engine {
             state.sockets.push(listener.into());
             state.document.admin = Some(address);
         }
-        for mut answer in self.shards.ask(Command::Freeze) {
+        let texts = self.plan.is_packing().then(Texts::default);
+        let freeze = |answer| Command::Freeze { texts: texts.clone(), answer };
+        for mut answer in self.shards.ask(freeze) {
             match tokio::time::timeout_at(deadline, &mut answer).await {
                 Ok(Ok(sessions)) => {
                     for session in sessions {
@@ -517,6 +520,7 @@ impl Engine {
                 }
             }
         }
+        state.document.texts = texts;
         state.document.save_pools(&self.plan);
         state.document.counters = self.shards.save_counters(&self.plan);
         state.document.next_session = self.ids.peek();

@@ -6,8 +6,9 @@
 //! body 32
 //! ```
 //!
-//! Numbers are little-endian. A minor version only adds fields to the body; a reader refuses any
-//! major version but its own.
+//! Numbers are little-endian. A minor version only adds fields to the body; a reader refuses major
+//! versions that it does not know. In version 1 each session's state is whole; in version 2 what
+//! sessions have in common may be written once for all of them.
 
 use std::collections::BTreeSet;
 use std::os::fd::RawFd;
@@ -20,8 +21,11 @@ use crate::sockets::SocketRecord;
 /// Begins every state.
 pub const MAGIC: [u8; 8] = *b"STRATSWI";
 
-/// Major version written and read.
-pub const MAJOR: u16 = 1;
+/// Oldest major version that is read, and written for programs that read no other.
+pub const OLDEST: u16 = 1;
+
+/// Newest major version that is read and written.
+pub const MAJOR: u16 = 2;
 
 /// Minor version written.
 pub const MINOR: u16 = 0;
@@ -92,7 +96,7 @@ pub enum EnvelopeError {
     #[error("it does not begin as a state does")]
     Magic,
     /// Another major version.
-    #[error("its schema is {major}.{minor}, and only {MAJOR}.x can be read")]
+    #[error("its schema is {major}.{minor}, and only {OLDEST}.x to {MAJOR}.x can be read")]
     Schema {
         /// Its major version.
         major: u16,
@@ -115,12 +119,13 @@ pub enum EnvelopeError {
     },
 }
 
-/// Writes a state.
+/// Writes a state, in this major version.
 ///
 /// # Errors
 ///
 /// The document cannot be written as JSON.
 pub fn encode<D: Serialize>(
+    major: u16,
     body: &Body<D>,
     sessions: usize,
     created: u64,
@@ -136,7 +141,7 @@ pub fn encode<D: Serialize>(
     let mut header = Vec::with_capacity(HEADER);
     header.extend(MAGIC);
     header.extend(count(HEADER).to_le_bytes());
-    header.extend(MAJOR.to_le_bytes());
+    header.extend(major.to_le_bytes());
     header.extend(MINOR.to_le_bytes());
     header.extend(length.to_le_bytes());
     header.extend(count(body.sockets.len()).to_le_bytes());
@@ -166,7 +171,7 @@ pub fn decode<D: for<'a> Deserialize<'a>>(
     }
     let header_length = u32::from_le_bytes(fields.take()?);
     let (major, minor) = (u16::from_le_bytes(fields.take()?), u16::from_le_bytes(fields.take()?));
-    if major != MAJOR || header_length != 80 {
+    if !(OLDEST..=MAJOR).contains(&major) || header_length != 80 {
         return Err(EnvelopeError::Schema { major, minor });
     }
     let length = u64::from_le_bytes(fields.take()?);

@@ -78,7 +78,7 @@ pub enum PreflightError {
         first: u16,
         /// Last it reads.
         last: u16,
-        /// What is written here.
+        /// That of the sample.
         ours: u16,
     },
     /// It was told to stop.
@@ -86,7 +86,15 @@ pub enum PreflightError {
     CalledOff,
 }
 
-/// Runs the preflight with a sample of the state. Looks at `called_off` all the time.
+impl PreflightError {
+    /// Whether the program does not read the major version of its sample.
+    pub fn is_of_schema(&self) -> bool {
+        // In the words of every version; see `EnvelopeError::Schema`.
+        matches!(self, Self::Failed { said, .. } if said.contains("its schema is "))
+    }
+}
+
+/// Runs the preflight with a sample of the state, in this major version. Looks at `called_off` all the time.
 ///
 /// # Errors
 ///
@@ -94,6 +102,7 @@ pub enum PreflightError {
 pub fn run(
     program: &Program,
     sample: OwnedFd,
+    schema: u16,
     limit: Duration,
     called_off: &dyn Fn() -> bool,
 ) -> Result<Fitness, PreflightError> {
@@ -135,9 +144,8 @@ pub fn run(
     let fitness: Fitness =
         serde_json::from_str(line).map_err(|_| PreflightError::Answer(last(line, 200)))?;
     let (first, last) = fitness.schema;
-    let ours = crate::envelope::MAJOR;
-    if !(first..=last).contains(&ours) {
-        return Err(PreflightError::Schema { first, last, ours });
+    if !(first..=last).contains(&schema) {
+        return Err(PreflightError::Schema { first, last, ours: schema });
     }
     Ok(fitness)
 }

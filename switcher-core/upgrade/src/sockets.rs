@@ -113,14 +113,15 @@ fn adopt_each(records: &[SocketRecord], adopted: &mut Vec<OwnedFd>) -> Result<()
             AdoptError::Descriptor { fd, role, error }
         };
         let socket = adopt(record.fd).map_err(refuse)?;
-        let is_same = fstat(&socket).is_ok_and(|stat| {
-            SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
-                && stat.st_ino == record.inode
-        });
-        let cookie = SockRef::from(&socket).cookie().ok();
-        let cookie_fits = record.cookie.is_none() || cookie.is_none() || cookie == record.cookie;
+        let is_same = match (record.cookie, SockRef::from(&socket).cookie()) {
+            (Some(noted), Ok(found)) => noted == found,
+            _ => fstat(&socket).is_ok_and(|stat| {
+                SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
+                    && stat.st_ino == record.inode
+            }),
+        };
         adopted.push(socket);
-        if !is_same || !cookie_fits {
+        if !is_same {
             return Err(AdoptError::Other { fd: record.fd, role: record.role.clone() });
         }
     }
@@ -203,6 +204,8 @@ mod tests {
     fn another_socket_at_the_number_is_refused() {
         let [mut inode, mut cookie] = [left_open(listener()), left_open(listener())];
         inode.inode += 1;
+        // It is what counts where there is no cookie.
+        inode.cookie = None;
         cookie.cookie = cookie.cookie.map(|cookie| cookie + 1);
         for record in [inode, cookie] {
             let error = adopt_all(&[record]).unwrap_err();

@@ -1,6 +1,7 @@
 //! A session at rest: plain data and its sockets, taken from one shard and given to another,
 //! perhaps in another process image.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -11,7 +12,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 use switcher_plugin::{
-    Coin, HandBack, LegId, ListenerView, Millis, ResumeError, Seat, SessionId, SessionSeat,
+    Coin, HandBack, LegId, ListenerView, Millis, ResumeError, Saved, Seat, SessionId, SessionSeat,
     ShortIds, StratumDialect,
 };
 
@@ -21,6 +22,7 @@ use super::pipe::Pipe;
 use super::{Session, Stage, Turn};
 use crate::plan::Plan;
 use crate::shard::Shard;
+use crate::texts::Texts;
 
 /// Bytes that are text almost always, but need not be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +62,9 @@ pub(crate) struct FrozenData {
     /// Since when it only writes what is left, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ending: Option<(Millis, Option<Box<str>>)>,
+    /// What the dialect's state is packed with, if it is. They are written once for all sessions.
+    #[serde(skip)]
+    texts: Option<Texts>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -132,7 +137,22 @@ impl FrozenData {
             down: Residue::default(),
             stage: FrozenStage::Speaking { dialect, machine: Box::new(machine), legs },
             ending: None,
+            texts: None,
         }
+    }
+
+    /// Packs the dialect's state with these texts.
+    pub(crate) fn pack(&mut self, texts: &Texts) {
+        if let FrozenStage::Speaking { machine, .. } = &mut self.stage {
+            let state = &mut machine.dialect_mut().state;
+            *state = texts.pack(state);
+        }
+        self.texts = Some(texts.clone());
+    }
+
+    /// With these texts its state was packed.
+    pub(crate) fn packed_with(&mut self, texts: Option<&Texts>) {
+        self.texts = texts.cloned();
     }
 
     /// What another program must know to relay it, the form of its short id, its coin, and the place
@@ -145,7 +165,8 @@ impl FrozenData {
         let FrozenStage::Speaking { machine, legs, .. } = &self.stage else { return None };
         let view = plan.listeners.get(home.listener)?.view();
         let dialect = home.dialect?;
-        let session = dialect.resume(self.seat(&view), machine.dialect()).ok()?;
+        let saved = unpacked(machine, self.texts.as_ref()).ok()?;
+        let session = dialect.resume(self.seat(&view), &saved).ok()?;
         let handed = session.hand_back()?;
         let coin = machine.legs().iter().find(|leg| leg.id == handed.leg)?.coin.clone();
         let at = legs.iter().position(|(id, _)| *id == handed.leg)?;
@@ -220,7 +241,7 @@ impl FrozenData {
     }
 
     /// Whether it could go on under this plan, found out without its sockets.
-    pub(crate) fn rehearse(&self, plan: &Plan) -> Result<(), ThawError> {
+    pub(crate) fn rehearse(&self, plan: &Plan, texts: Option<&Texts>) -> Result<(), ThawError> {
         let home = self.home(plan)?;
         let (FrozenStage::Speaking { machine, .. }, Some(dialect)) = (&self.stage, &home.dialect)
         else {
@@ -228,7 +249,7 @@ impl FrozenData {
         };
         let listener = plan.listeners.get(home.listener).ok_or(ThawError::Sockets)?;
         let view = listener.view();
-        dialect.resume(self.seat(&view), machine.dialect())?;
+        dialect.resume(self.seat(&view), &*unpacked(machine, texts)?)?;
         Ok(())
     }
 
@@ -285,12 +306,16 @@ impl Session {
             down: Residue::of(&self.io.down),
             stage,
             ending: self.ending.map(|since| (since, self.why.clone())),
+            texts: None,
         })
     }
 
     /// Takes the session apart. Dials in progress are given up; they are made anew.
-    pub(crate) fn freeze(self, plan: &Plan) -> io::Result<FrozenSession> {
-        let data = self.sample(plan)?;
+    pub(crate) fn freeze(self, plan: &Plan, texts: Option<&Texts>) -> io::Result<FrozenSession> {
+        let mut data = self.sample(plan)?;
+        if let Some(texts) = texts {
+            data.pack(texts);
+        }
         let mut sockets = vec![self.io.down.into_socket()?];
         let mut pipes = self.io.legs;
         if let FrozenStage::Speaking { legs, .. } = &data.stage {
@@ -343,7 +368,7 @@ impl Session {
             peer: Some(data.peer.ip()),
             listener: &view,
         });
-        let protocol = dialect.resume(seat, saved.dialect())?;
+        let protocol = dialect.resume(seat, &*unpacked(&saved, data.texts.as_ref())?)?;
         let standing = saved
             .who()
             .map(|(sub_account, worker)| shard.board.acquire(sub_account, data.id, worker));
@@ -377,6 +402,18 @@ impl Session {
             self.lose_leg(leg, "its pool is no longer configured", turn);
         }
     }
+}
+
+/// What the dialect has saved, as it has.
+fn unpacked<'a>(
+    machine: &'a SavedMachine,
+    texts: Option<&Texts>,
+) -> Result<Cow<'a, Saved>, ResumeError> {
+    let saved = machine.dialect();
+    let Some(texts) = texts else { return Ok(Cow::Borrowed(saved)) };
+    let incomplete = || ResumeError::Damaged("what it shares with others is missing".to_owned());
+    let state = texts.unpack(&saved.state).ok_or_else(incomplete)?;
+    Ok(Cow::Owned(Saved { version: saved.version, state }))
 }
 
 /// Writes without waiting. True if nothing is left.

@@ -18,7 +18,7 @@ fn body() -> Body<Value> {
 }
 
 fn bytes() -> Vec<u8> {
-    encode(&body(), 3, 12, 4).unwrap()
+    encode(MAJOR, &body(), 3, 12, 4).unwrap()
 }
 
 fn refusal(bytes: &[u8]) -> EnvelopeError {
@@ -55,9 +55,21 @@ fn state_with_more_behind_it_is_refused() {
 #[test]
 fn another_major_version_is_refused_whatever_the_rest_is() {
     let mut bytes = bytes();
-    bytes[12] = 2;
+    for major in [0, 3] {
+        bytes[12] = major;
 
-    assert_eq!(refusal(&bytes), EnvelopeError::Schema { major: 2, minor: 0 });
+        let major = u16::from(major);
+        assert_eq!(refusal(&bytes), EnvelopeError::Schema { major, minor: 0 });
+    }
+}
+
+#[test]
+fn what_was_written_in_the_oldest_version_is_read() {
+    let bytes = encode(OLDEST, &body(), 3, 12, 4).unwrap();
+
+    let (header, read) = decode::<Value>(&bytes).unwrap();
+
+    assert_eq!((header.schema, read), ((OLDEST, MINOR), body()));
 }
 
 #[test]
@@ -69,7 +81,7 @@ fn another_file_is_refused() {
 fn fewer_sockets_in_the_body_than_in_the_header_are_refused() {
     let mut without = body();
     without.sockets.clear();
-    let mut bytes = encode(&without, 0, 0, 0).unwrap();
+    let mut bytes = encode(MAJOR, &without, 0, 0, 0).unwrap();
     bytes[24] = 1;
     let (front, json) = bytes.split_at_mut(HEADER);
     let sum = checksum(&front[..COVERED], json);

@@ -114,6 +114,11 @@ impl SavedMachine {
         &self.dialect
     }
 
+    /// The state of the dialect's session, to be written by another text.
+    pub(crate) fn dialect_mut(&mut self) -> &mut Saved {
+        &mut self.dialect
+    }
+
     /// The session's number.
     pub fn id(&self) -> SessionId {
         self.id
