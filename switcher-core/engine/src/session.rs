@@ -361,10 +361,10 @@ impl Session {
                 .keep(scratch.read.get(..filled.len).unwrap_or_default(), &mut scratch.stock);
         } else {
             turn.shard.counters.fault(true, FaultKind::UnknownDialect);
-            let (peer, looks_like) = (self.io.peer, kind_of_stranger(first));
+            let (peer, kind) = (self.io.peer, kind_of_stranger(first));
             let view = listener.view();
             let listener = view.name.as_str();
-            tracing::info!(listener, %peer, looks_like, "connection speaks no enabled dialect");
+            tracing::info!(listener, kind, %peer, "connection speaks no enabled dialect");
             self.end("no enabled dialect speaks like this", false);
         }
         false
