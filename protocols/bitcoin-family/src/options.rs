@@ -108,12 +108,7 @@ pub(crate) fn check(options: &Value, flavour: &Flavour) -> Result<(), ProfileErr
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            extranonce: None,
-            form: Wanted::ByAgent,
-            version_mask: None,
-            quirks: Vec::new(),
-        }
+        Self { extranonce: None, form: Wanted::ByAgent, version_mask: None, quirks: Vec::new() }
     }
 }
 

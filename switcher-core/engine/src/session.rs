@@ -286,7 +286,8 @@ impl Session {
         } else if rest > turn.shard.plan.limits.upstream_frame {
             turn.shard.counters.fault(false, FaultKind::TooLong);
             let most = turn.shard.plan.limits.upstream_frame;
-            let why = format!("the pool sent a line of more than {most} bytes (limits.upstream_frame)");
+            let why =
+                format!("the pool sent a line of more than {most} bytes (limits.upstream_frame)");
             self.lose_leg(id, &why, turn);
         }
         true

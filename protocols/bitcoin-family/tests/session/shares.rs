@@ -93,7 +93,11 @@ fn the_operator_sees_what_the_pool_said_of_the_latest_share_it_refused() {
 
     let long = format!(r#"{{"id":5,"result":null,"error":"{}"}}"#, "x".repeat(1000));
     for (id, answer, shown) in [
-        (3, r#"{"id":3,"result":null,"error":[20,"H-not-zero",null]}"#, r#"[20,"H-not-zero",null]"#),
+        (
+            3,
+            r#"{"id":3,"result":null,"error":[20,"H-not-zero",null]}"#,
+            r#"[20,"H-not-zero",null]"#,
+        ),
         (4, r#"{"reject-reason":"Stale","result":false,"error":null,"id":4}"#, r#""Stale""#),
         (5, &long, &format!("\"{}", "x".repeat(119))),
         (6, r#"{"id":6,"result":false,"error":null}"#, "false"),
