@@ -82,6 +82,9 @@ pub(crate) struct Rare {
     pub(crate) names: Vec<Box<str>>,
     /// The pool's answer to authorize, for the miner, if it is not plainly `true`.
     pub(crate) welcome: Option<Welcome>,
+    /// What the pool said to the latest share that it refused, for the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refusal: Option<Box<str>>,
     /// Another program has relayed it, or will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) relay: Option<Relay>,
@@ -269,6 +272,11 @@ impl Leg {
     /// The workers' names as the pool knows them; empty if they are the miner's.
     pub(crate) fn names(&self) -> &[Box<str>] {
         self.rare.as_ref().map_or(&[], |rare| &rare.names)
+    }
+
+    /// What the pool said to the latest share that it refused.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        self.rare.as_ref()?.refusal.as_deref()
     }
 
     /// What it has of a program that relays.

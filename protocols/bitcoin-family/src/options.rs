@@ -26,7 +26,7 @@ pub(crate) struct Sizes {
 struct Options {
     extranonce: Option<Sizes>,
     form: Wanted,
-    version_mask: u32,
+    version_mask: Option<u32>,
     quirks: Vec<OwnRow>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct ListenerTerms {
     pub(crate) echo_size: Option<u8>,
     /// The smallest extranonce2 size a session may meet, if there are pools at all.
     pub(crate) smallest: Option<u8>,
-    /// The configured mask, without the bits that a known pool does not allow.
+    /// The configured mask, or else the usual bits without those that a known pool does not allow.
     pub(crate) version_mask: u32,
     /// What the operator knows about miners.
     pub(crate) quirks: Box<[OwnRow]>,
@@ -62,7 +62,7 @@ impl ListenerTerms {
     /// Settings that do not read count as absent: they were refused when the program started.
     pub(crate) fn of(view: &ListenerView, flavour: &Flavour) -> Self {
         let options = Options::read(&view.options, flavour).unwrap_or_default();
-        let mut version_mask = options.version_mask;
+        let mut learnt_mask = DEFAULT_MASK;
         let (mut smallest, mut echo_size, mut known) = (None, None, Vec::new());
         let mut all_echo = true;
         for pool in &view.pools {
@@ -79,8 +79,7 @@ impl ListenerTerms {
                 smallest = Some(smallest.map_or(size, |least: u8| least.min(size)));
             }
             if let Some(fact) = fact {
-                // Facts speak of the usual bits only.
-                version_mask &= fact.version_mask.unwrap_or(u32::MAX) | !DEFAULT_MASK;
+                learnt_mask &= fact.version_mask.unwrap_or(u32::MAX);
                 known.push(Known { pool: name_hash(&terms.pool), fact });
             }
         }
@@ -89,7 +88,9 @@ impl ListenerTerms {
             form: (flavour.extranonce == Extranonce::ExtraData).then_some(options.form),
             echo_size: echo_size.filter(|size| all_echo && (1..=8).contains(size)),
             smallest,
-            version_mask,
+            // What the operator states stands: else one pool without version rolling would take it
+            // from the miners of all others, with no way to keep it.
+            version_mask: options.version_mask.unwrap_or(learnt_mask),
             quirks: options.quirks.into(),
             known: known.into(),
         }
@@ -107,12 +108,7 @@ pub(crate) fn check(options: &Value, flavour: &Flavour) -> Result<(), ProfileErr
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            extranonce: None,
-            form: Wanted::ByAgent,
-            version_mask: DEFAULT_MASK,
-            quirks: Vec::new(),
-        }
+        Self { extranonce: None, form: Wanted::ByAgent, version_mask: None, quirks: Vec::new() }
     }
 }
 
@@ -128,9 +124,10 @@ impl Options {
                 "extranonce" if !in_header => read.extranonce = Some(sizes(value)?),
                 "form" if in_header => read.form = Wanted::read(key, value)?,
                 "version_mask" => {
-                    read.version_mask = value.as_str().and_then(parse_mask).ok_or_else(|| {
+                    let mask = value.as_str().and_then(parse_mask).ok_or_else(|| {
                         wrong(key, value, "8 hex digits, such as \"1fffe000\", are accepted")
                     })?;
+                    read.version_mask = Some(mask);
                 }
                 "quirks" => read.quirks = quirks::read(value)?,
                 _ => return Err(unknown(key, &format!("{own_key}, quirks and version_mask"))),

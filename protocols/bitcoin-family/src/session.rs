@@ -407,6 +407,9 @@ impl DialectSession for BitcoinSession {
                 field("difficulty", format_args!("{difficulty}"));
             }
             field("outstanding", format_args!("{}", leg.outstanding.len()));
+            if let Some(refusal) = leg.refusal() {
+                field("last_refusal", format_args!("{refusal}"));
+            }
         }
     }
 }

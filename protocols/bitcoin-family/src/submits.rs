@@ -7,7 +7,7 @@ use jsonrpc::{
     write_request, write_request_start, write_string,
 };
 use stratum_common::miner::share_without_leg;
-use stratum_common::names::split;
+use stratum_common::names::{shortened, split};
 use stratum_common::relay::Relay;
 use switcher_plugin::{Action, Fault, FaultKind, LegId, Millis, Outbox, Side, Verdict};
 
@@ -20,6 +20,9 @@ use crate::session::BitcoinSession;
 /// A share that went up so long ago will not be answered. A pool that answers nothing is the engine's
 /// matter; this is about one that answers others.
 const UNANSWERED_MS: u64 = 30_000;
+
+/// Bytes that are kept of what a pool says of a share it refuses.
+const MAX_REFUSAL: usize = 120;
 
 /// The parameters of a share.
 struct Share<'a> {
@@ -135,7 +138,11 @@ impl BitcoinSession {
         let verdict = if is_positive(message) {
             Verdict::Accept
         } else {
-            Verdict::Reject(message.error.map_or(0, error_code))
+            let why = refusal(line, message);
+            if let Some(leg) = self.leg(leg) {
+                leg.rare().refusal = Some(shortened(String::from_utf8_lossy(why), MAX_REFUSAL));
+            }
+            Verdict::Reject(error_code(why))
         };
         out.push(Action::Share { leg: Some(leg), verdict, difficulty: asked.difficulty });
         self.relay_answer(asked, line, message, out)
@@ -286,6 +293,14 @@ pub(crate) fn plain_answer(message: &Message<'_>) -> (Vec<u8>, Vec<u8>) {
         }
     };
     (result, error)
+}
+
+/// What a pool says of a share that it refuses: its error, or else the reason that ckpool gives in a
+/// member of its own, or else what it has in place of both.
+fn refusal<'a>(line: &'a [u8], message: &Message<'a>) -> &'a [u8] {
+    let error = message.error.filter(|error| !is_null(error));
+    let why = error.or_else(|| member(line, "reject-reason")).or(message.result);
+    why.unwrap_or(b"null")
 }
 
 /// The code of an error in any of the forms that pools use; 0 if it has none.

@@ -285,7 +285,10 @@ impl Session {
             self.lose_leg(id, "the pool closed the connection", turn);
         } else if rest > turn.shard.plan.limits.upstream_frame {
             turn.shard.counters.fault(false, FaultKind::TooLong);
-            self.lose_leg(id, "the pool sent a line that is too long", turn);
+            let most = turn.shard.plan.limits.upstream_frame;
+            let why =
+                format!("the pool sent a line of more than {most} bytes (limits.upstream_frame)");
+            self.lose_leg(id, &why, turn);
         }
         true
     }
@@ -311,7 +314,9 @@ impl Session {
         let rest = self.take_frames(Side::Downstream, filled, turn);
         if rest > turn.shard.plan.limits.downstream_frame {
             turn.shard.counters.fault(true, FaultKind::TooLong);
-            self.end("the miner sent a line that is too long", false);
+            let most = turn.shard.plan.limits.downstream_frame;
+            let why = format!("the miner sent a line of more than {most} bytes");
+            self.end(&format!("{why} (limits.downstream_frame)"), false);
         }
         true
     }
@@ -357,6 +362,10 @@ impl Session {
                 .keep(scratch.read.get(..filled.len).unwrap_or_default(), &mut scratch.stock);
         } else {
             turn.shard.counters.fault(true, FaultKind::UnknownDialect);
+            let (peer, kind) = (self.io.peer, kind_of_stranger(first));
+            let view = listener.view();
+            let listener = view.name.as_str();
+            tracing::info!(listener, kind, %peer, "connection speaks no enabled dialect");
             self.end("no enabled dialect speaks like this", false);
         }
         false
@@ -529,6 +538,18 @@ pub(crate) fn count_event(shard: &Shard, event: &Event<'_>) {
     }
 }
 
+/// What the first bytes of a connection that no dialect knows look like.
+fn kind_of_stranger(first: &[u8]) -> &'static str {
+    match first {
+        [0x16, 3, ..] => "TLS, which is not spoken here",
+        [b'P', b'R', b'O', b'X', b'Y', b' ', ..] | [b'\r', b'\n', b'\r', b'\n', 0, ..] => {
+            "a PROXY protocol header, which a balancer in front must not send"
+        }
+        [b'G', b'E', b'T', b' ', ..] | [b'P', b'O', b'S', b'T', b' ', ..] => "HTTP",
+        _ => "something else",
+    }
+}
+
 /// The error of a dial for which no descriptor or address is free.
 pub(crate) fn try_later(now: Millis) -> DialError {
     DialError::NoneBefore(now.plus(200))
@@ -537,6 +558,21 @@ pub(crate) fn try_later(now: Millis) -> DialError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_are_told_apart() {
+        for (first, kind) in [
+            (&b"\x16\x03\x01\x02\x00"[..], "TLS"),
+            (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "a PROXY"),
+            (b"\r\n\r\n\0\r\nQUIT\n", "a PROXY"),
+            (b"GET / HTTP/1.1\r\n", "HTTP"),
+            (b"POST / HTTP/1.1\r\n", "HTTP"),
+            (b"{\"id\":1}\n", "something"),
+            (b"", "something"),
+        ] {
+            assert!(kind_of_stranger(first).starts_with(kind), "{first:?}");
+        }
+    }
 
     /// What every idle session costs besides its dialect's state, its task and its sockets. A
     /// growth here is multiplied by ten thousand.

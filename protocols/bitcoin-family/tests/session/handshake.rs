@@ -426,18 +426,20 @@ fn sizes_can_be_configured_and_pools_stated() {
 }
 
 #[test]
-fn the_mask_told_is_one_that_every_known_pool_allows() {
-    let setting = Setting::default().options(json!({"version_mask": "1fff0000"})).pool(
-        "a",
-        &Value::Null,
-        Some(r#"{"extranonce1_size":4,"extranonce2_size":8,"version_mask":"00ffe000"}"#),
-    );
-    let mut world = World::with(setting);
+fn the_mask_told_is_one_that_every_known_pool_allows_unless_it_is_configured() {
+    let fact = r#"{"extranonce1_size":4,"extranonce2_size":8,"version_mask":"00ffe000"}"#;
+    let learnt = Setting::default().pool("a", &Value::Null, Some(fact));
+    let configured = json!({"version_mask": "1fff0000"});
+    let configured = Setting::default().options(configured).pool("a", &Value::Null, Some(fact));
+    for (setting, told) in [(learnt, "00ffe000"), (configured, "1fff0000")] {
+        let mut world = World::with(setting);
 
-    let asked =
-        world.miner(r#"{"id":0,"method":"mining.configure","params":[["version-rolling"],{}]}"#);
+        let asked = world
+            .miner(r#"{"id":0,"method":"mining.configure","params":[["version-rolling"],{}]}"#);
 
-    assert!(asked[0].contains(r#""version-rolling.mask":"00ff0000""#), "{asked:?}");
+        let told = format!(r#""version-rolling.mask":"{told}""#);
+        assert!(asked[0].contains(&told), "{asked:?}");
+    }
 }
 
 #[test]

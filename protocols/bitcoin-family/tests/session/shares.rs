@@ -46,8 +46,13 @@ fn the_answer_is_the_pools_own_in_every_form_it_has() {
     for (answer, verdict, below) in [
         (
             r#"{"reject-reason":"Above target","result":false,"error":null,"id":3}"#,
-            "Reject(0)",
+            "Reject(23)",
             r#""result":false,"error":null,"reject-reason":"Above target"}"#,
+        ),
+        (
+            r#"{"reject-reason":"Stale","result":false,"error":null,"id":3}"#,
+            "Reject(21)",
+            r#""result":false,"error":null,"reject-reason":"Stale"}"#,
         ),
         (
             r#"{"result":null,"error":"Stale","id":3}"#,
@@ -78,6 +83,31 @@ fn the_answer_is_the_pools_own_in_every_form_it_has() {
             world.pool(1, answer),
             [format!("share 1 {verdict} 1024"), format!(r#"down {{"id":8,{below}"#)]
         );
+    }
+}
+
+#[test]
+fn the_operator_sees_what_the_pool_said_of_the_latest_share_it_refused() {
+    let mut world = World::mining();
+    assert_eq!(world.described()["last_refusal"], Value::Null);
+
+    let long = format!(r#"{{"id":5,"result":null,"error":"{}"}}"#, "x".repeat(1000));
+    for (id, answer, shown) in [
+        (
+            3,
+            r#"{"id":3,"result":null,"error":[20,"H-not-zero",null]}"#,
+            r#"[20,"H-not-zero",null]"#,
+        ),
+        (4, r#"{"reject-reason":"Stale","result":false,"error":null,"id":4}"#, r#""Stale""#),
+        (5, &long, &format!("\"{}", "x".repeat(119))),
+        (6, r#"{"id":6,"result":false,"error":null}"#, "false"),
+        (7, r#"{"id":7,"result":true,"error":null}"#, "false"),
+    ] {
+        world.miner(&share(&id.to_string(), "alice.rig", "00j1", &format!("{id:06x}")));
+
+        world.pool(1, answer);
+
+        assert_eq!(world.described()["last_refusal"], shown, "{answer}");
     }
 }
 
