@@ -101,7 +101,7 @@ impl BitcoinSession {
             };
         }
         self.recognise_agent(params);
-        if self.state.own.is_none()
+        if !self.state.subscribed
             && self.state.btcagent.is_none()
             && !self.state.probe
             && self.recall(id, params, out)

@@ -353,9 +353,14 @@ impl BitcoinSession {
             // What the miner has asked for since may have opened a better one.
             let theirs = epoch.theirs;
             let rung = self.rung_at(&theirs, own, means).ok();
+            let latest = self.leg(leg_id).and_then(|leg| leg.latest_theirs());
             let Some(epoch) = self.leg(leg_id).and_then(|leg| leg.epoch.as_mut()) else { return };
             epoch.told = rung == Some(Rung::Announce);
-            rung
+            // From its next job on the pool may have no room any more.
+            match latest.and_then(|latest| self.rung_at(&latest, own, means).ok()) {
+                next @ Some(Rung::Reconnect | Rung::Drop) => next,
+                _ => rung,
+            }
         };
         let Some(rung) = rung else { return };
         // Nobody is sent away for a pool that has not shown that it has work.

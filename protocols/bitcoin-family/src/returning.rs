@@ -23,6 +23,9 @@ pub(crate) struct Recalling {
     id: Raw,
     /// What is asked for next.
     then: Option<Box<str>>,
+    /// A note was found.
+    #[serde(default)]
+    found: bool,
 }
 
 impl BitcoinSession {
@@ -41,7 +44,7 @@ impl BitcoinSession {
             None => (by_place, None),
         };
         let Some(key) = first else { return false };
-        self.state.recalling = Some(Box::new(Recalling { id: Raw::of(id), then }));
+        self.state.recalling = Some(Box::new(Recalling { id: Raw::of(id), then, found: false }));
         out.push(Action::Recall { key });
         true
     }
@@ -50,10 +53,13 @@ impl BitcoinSession {
     /// so that nobody else finds it.
     pub(crate) fn recalled(&mut self, note: Option<&str>, out: &mut Outbox) -> Result<(), Fault> {
         let Some(mut recalling) = self.state.recalling.take() else { return Ok(()) };
-        if self.state.own.is_none()
+        // Who logs in before it subscribes has sizes by now, but has not been told them.
+        if !self.state.cut_once
+            && !recalling.found
             && let Some(sizes) = note.and_then(read_note)
         {
             self.state.own = Some(Own::new(self.state.short_id, sizes));
+            recalling.found = true;
         }
         if let Some(key) = recalling.then.take() {
             self.state.recalling = Some(recalling);
@@ -66,7 +72,8 @@ impl BitcoinSession {
     /// `Input::CutOver` to a leg that the miner must come back for.
     pub(crate) fn send_back(&mut self, leg_id: LegId, rung: Rung, out: &mut Outbox) {
         let Some(leg) = self.leg(leg_id) else { return };
-        let (room, welcome) = (leg.epoch.map(|epoch| epoch.theirs.size2()), leg.take_welcome());
+        let (room, welcome) =
+            (leg.latest_theirs().map(|theirs| theirs.size2()), leg.take_welcome());
         let sizes = room.and_then(|room| sizes_for(room, self.quirks()));
         let Some(Sizes { size1, size2 }) = sizes else { return };
         let keys = [Some(id_key(&self.state.session_id())), self.place_key()];

@@ -118,6 +118,20 @@ fn who_did_not_ask_is_sent_back_with_a_note_of_what_fits() {
 }
 
 #[test]
+fn a_pool_that_takes_its_room_away_before_it_serves_is_come_back_for() {
+    let mut world = at_the_border("cgminer/4.11.1", Value::Null, false);
+    world.leg_up(2, &Value::Null);
+    world.serve(2, "5fa07c3111", 8);
+    world.pool(2, &job("k1"));
+
+    world.pool(2, r#"{"id":null,"method":"mining.set_extranonce","params":["c30f4f",2]}"#);
+    let ready = world.pool(2, r#"{"id":null,"method":"mining.set_difficulty","params":[512]}"#);
+
+    assert_eq!(ready.last().unwrap(), "ready 2 reconnect");
+    assert_eq!(world.cut_over(2)[0], "remember id:abababababababababababababababab 1+1");
+}
+
+#[test]
 fn a_newcomer_that_must_come_back_is_welcomed_first_and_only_once_the_pool_has_work() {
     let mut world = World::new();
     world.rungs = Rungs::ALL;
@@ -152,6 +166,24 @@ fn a_miner_comes_back_to_what_fits_by_its_session_id_or_its_place() {
         assert!(answer[0].ends_with(r#""80",2],"error":null}"#), "{params}: {answer:?}");
         assert!(world.notes.is_empty(), "a note is given out once");
     }
+}
+
+#[test]
+fn who_logs_in_before_it_subscribes_is_given_what_fits_too() {
+    let id = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
+    let mut world = World::new();
+    world.rungs = Rungs::ALL;
+    world.notes.insert(format!("id:{id}"), "1+2".to_owned());
+    world.miner(r#"{"id":1,"method":"mining.authorize","params":["alice.rig","x"]}"#);
+    world.assigned("btc", "alice");
+    world.leg_up(1, &Value::Null);
+
+    world
+        .miner(&format!(r#"{{"id":2,"method":"mining.subscribe","params":["cgminer/4","{id}"]}}"#));
+    assert_eq!(world.serve(1, "5fa07c3111", 3).last().unwrap(), "ready 1 fold");
+    let told = world.cut_over(1);
+
+    assert!(told.iter().any(|line| line.contains(r#""80",2]"#)), "{told:?}");
 }
 
 #[test]
