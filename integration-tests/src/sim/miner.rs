@@ -8,8 +8,16 @@ use switcher_plugin::Millis;
 use super::books::{Books, JobKey, Share};
 use super::dice::Dice;
 
-/// The agent of miners that bear much. Of others nothing is known, or that they bear it badly.
-const AGILE: &str = "cgminer/4.11.1";
+/// What a miner calls itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Agent {
+    /// One that is known to bear much.
+    Cgminer,
+    /// One of which that is not known.
+    NiceHash,
+    /// Nothing, or nothing that is a name.
+    Silent,
+}
 
 /// How far the login is, as the miner knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +88,7 @@ pub(crate) struct Miner {
     /// It has asked to be told of other extranonces.
     takes_extranonce: bool,
     /// What it calls itself, from the first time it says so.
-    agent: Option<Option<&'static str>>,
+    agent: Option<Agent>,
     /// The session id that it was given, here or before.
     session: Option<String>,
     /// When it was told to reconnect.
@@ -152,15 +160,20 @@ impl Miner {
     pub(crate) fn subscribe(&mut self, dice: &mut Dice) {
         self.sent_subscribe = true;
         let drawn = match dice.below(6) {
-            0 | 2 => None,
-            1 => Some("NiceHash/1.0.0"),
-            _ => Some(AGILE),
+            0 | 2 => Agent::Silent,
+            1 => Agent::NiceHash,
+            _ => Agent::Cgminer,
         };
-        let params = match (*self.agent.get_or_insert(drawn), &self.session) {
+        let name = match *self.agent.get_or_insert(drawn) {
+            Agent::Cgminer => Some("cgminer/4.11.1"),
+            Agent::NiceHash => Some("NiceHash/1.0.0"),
+            Agent::Silent => None,
+        };
+        let params = match (name, &self.session) {
+            (Some(name), Some(session)) => json!([name, session]),
+            (Some(name), None) => json!([name]),
             (None, _) if dice.chance(50) => json!([]),
             (None, _) => json!([7]),
-            (Some(agent), Some(session)) => json!([agent, session]),
-            (Some(agent), None) => json!([agent]),
         };
         self.ask("mining.subscribe", &params, Asked::Subscribe, dice);
     }
@@ -439,7 +452,7 @@ impl Miner {
 
     /// Whether it is known to bear another extranonce, and to obey when it is told to reconnect.
     pub(crate) fn is_agile(&self) -> bool {
-        self.agent == Some(Some(AGILE))
+        self.agent == Some(Agent::Cgminer)
     }
 
     /// Whether it can be told another extranonce.

@@ -233,7 +233,6 @@ impl Host for Outside {
     }
 
     fn dial(&mut self, leg: LegId, wish: &DialWish<'_>) {
-        self.dials += 1;
         let number = self.next_link;
         self.next_link += 1;
         let permits = self.links.iter().filter(|link| link.extra).count();
@@ -245,6 +244,8 @@ impl Host for Outside {
         } else {
             self.choose(wish).map(|chosen| pool = Some(chosen))
         };
+        // Who waits for a descriptor or a pool asks again without a connection being made.
+        self.dials += u64::from(pool.is_some());
         let (after, outcome) = match (outcome, pool.map(|pool| self.health_of(pool))) {
             (Err(error), _) => (0, Err(error)),
             (Ok(()), Some(Health::Hangs)) => (DIAL_MS, Err(DialError::Pool)),

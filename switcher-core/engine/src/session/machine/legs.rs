@@ -53,6 +53,8 @@ pub struct Leg {
     pub(super) oldest_submit: Millis,
     /// The dialect has all that is needed to serve the miner by it.
     pub(super) can_serve: bool,
+    /// Its pool has sent a job.
+    pub(super) has_job: bool,
     /// It shall be replaced by another one to the same coin.
     pub(super) replace: bool,
     pub(super) doom: Option<Box<(Retry, Box<str>)>>,
@@ -74,9 +76,16 @@ impl Leg {
             last_job: now,
             oldest_submit: now,
             can_serve: false,
+            has_job: false,
             replace: false,
             doom: None,
         }
+    }
+
+    /// Whether it can be the active one. With its pool gone from the configuration it is about to be
+    /// lost.
+    pub(super) fn is_ready(&self) -> bool {
+        self.role == Role::Ready && self.pool.is_some()
     }
 
     /// On the way to be the active one.
@@ -115,6 +124,7 @@ impl Machine {
     pub(super) fn on_job(&mut self, id: LegId, cx: &mut Cx<'_>) {
         let Some(leg) = self.leg_mut(id) else { return };
         leg.last_job = cx.now;
+        leg.has_job = true;
         if let Some(pool) = leg.pool {
             cx.host.tell(Event::Job(pool));
         }

@@ -52,6 +52,8 @@ pub struct SavedLeg {
     last_job: Millis,
     oldest_submit: Millis,
     can_serve: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    jobless: bool,
     replace: bool,
 }
 
@@ -85,6 +87,7 @@ impl SavedMachine {
             last_job: now,
             oldest_submit: now,
             can_serve: false,
+            jobless: true,
             replace: false,
         };
         Self {
@@ -153,6 +156,7 @@ impl Machine {
                 last_job: leg.last_job,
                 oldest_submit: leg.oldest_submit,
                 can_serve: leg.can_serve,
+                jobless: !leg.has_job,
                 replace: leg.replace,
             })
         };
@@ -196,6 +200,7 @@ impl Machine {
             last_job: leg.last_job,
             oldest_submit: leg.oldest_submit,
             can_serve: leg.can_serve,
+            has_job: !leg.jobless,
             replace: leg.replace,
             ..Leg::new(leg.id, leg.coin.clone(), leg.form, leg.since)
         };

@@ -51,12 +51,12 @@ impl Machine {
             return self.end_pending(active, &coin, better, cx);
         }
         if let Some(pending) = self.legs.iter().find(|leg| leg.is_pending()) {
-            let (id, role) = (pending.id, pending.role);
+            let (id, is_ready) = (pending.id, pending.is_ready());
             if pending.coin != coin {
                 self.give_up(id, cx);
                 return true;
             }
-            return role == Role::Ready && self.take_up(id, cx);
+            return is_ready && self.take_up(id, cx);
         }
         if self.leaves_until().is_some() {
             return self.await_leave();
@@ -88,12 +88,12 @@ impl Machine {
         let Some(pending) = self.legs.iter().find(|leg| leg.is_pending()) else {
             return better && self.dial(coin, true, cx);
         };
-        let id = pending.id;
+        let (id, is_ready) = (pending.id, pending.is_ready());
         if pending.coin != *coin {
             self.give_up(id, cx);
             return true;
         }
-        if pending.role == Role::Ready && id != active {
+        if is_ready && id != active {
             self.cut_over(id, cx);
             return true;
         }
@@ -102,7 +102,8 @@ impl Machine {
 
     fn leg_to_return_to(&self, coin: &Coin) -> Option<LegId> {
         let can_return = |leg: &&Leg| {
-            leg.role == Role::Lingering && leg.coin == *coin && leg.can_serve && !leg.replace
+            let is_left = leg.role == Role::Lingering && leg.coin == *coin;
+            is_left && leg.can_serve && leg.has_job && !leg.replace
         };
         self.legs.iter().find(can_return).map(|leg| leg.id)
     }
