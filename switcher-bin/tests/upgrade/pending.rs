@@ -97,7 +97,6 @@ async fn bytes_a_slow_pool_has_not_read_reach_it_once_and_in_order() {
     }
     assert!(waiting >= WAITING, "{waiting} bytes wait after {} shares were read", ids.len());
     switcher.upgrade_well().await;
-    assert_eq!(unsent(&switcher).await.1, waiting, "nobody has read since");
 
     SockRef::from(&pool.stream).set_recv_buffer_size(1 << 20).unwrap();
     while ids.len() < usize::try_from(SHARES).unwrap() {
