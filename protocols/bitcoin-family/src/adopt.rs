@@ -189,10 +189,6 @@ impl BitcoinSession {
         (fits && is_served).then_some(leg.id)
     }
 
-    fn active_leg(&self) -> Option<&Leg> {
-        self.state.legs.iter().find(|leg| Some(leg.id) == self.state.active)
-    }
-
     /// The extranonce that the original tells a miner.
     fn relayed_own(&self) -> Own {
         let short_id = self.state.short_id;

@@ -239,6 +239,11 @@ impl BitcoinSession {
         self.state.legs.iter_mut().find(|leg| leg.id == id)
     }
 
+    /// The leg that serves the miner.
+    pub(crate) fn active_leg(&self) -> Option<&Leg> {
+        self.state.legs.iter().find(|leg| Some(leg.id) == self.state.active)
+    }
+
     /// Sends an answer to the miner, in its turn.
     pub(crate) fn reply(
         &mut self,
@@ -398,8 +403,7 @@ impl DialectSession for BitcoinSession {
         if let Some(coin) = &state.coin {
             field("assigned", format_args!("{coin}"));
         }
-        let leg = state.legs.iter().find(|leg| Some(leg.id) == state.active);
-        if let (Some(leg), Some(own)) = (leg, state.own) {
+        if let (Some(leg), Some(own)) = (self.active_leg(), state.own) {
             if let Some(rung) = leg.epoch.and_then(|epoch| epoch.rung(own)) {
                 field("rung", format_args!("{}", rung.label()));
             }

@@ -154,8 +154,7 @@ impl EthSession {
 
     /// The leg by which a relay could serve the miner, if there is one.
     fn relayable(&self) -> Option<LegId> {
-        let state = &self.state;
-        let leg = state.legs.iter().find(|leg| Some(leg.id) == state.active)?;
+        let (state, leg) = (&self.state, self.active_leg()?);
         let extranonce = self.relayed_extranonce();
         let is_told = state.told.extranonce == extranonce;
         let is_echo = leg.way.echo

@@ -136,6 +136,11 @@ impl EthSession {
         self.state.legs.iter_mut().find(|leg| leg.id == id)
     }
 
+    /// The leg that serves the miner.
+    pub(crate) fn active_leg(&self) -> Option<&Leg> {
+        self.state.legs.iter().find(|leg| Some(leg.id) == self.state.active)
+    }
+
     /// A tag that no job of a living leg has.
     pub(crate) fn new_tag(&mut self) -> u8 {
         // More epochs than tags cannot live: a few legs of sixteen each.
@@ -249,7 +254,7 @@ impl DialectSession for EthSession {
         if let Some(coin) = &state.coin {
             field("assigned", format_args!("{coin}"));
         }
-        let Some(leg) = state.legs.iter().find(|leg| Some(leg.id) == state.active) else { return };
+        let Some(leg) = self.active_leg() else { return };
         field("pool_variant", format_args!("{}", leg.way.variant.label()));
         field("outstanding", format_args!("{}", leg.outstanding.len()));
         if let Ok(rung) = self.rung(leg) {

@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use stratum_peers::agent::UNIT;
 use stratum_peers::{Agent, AgentConfig, Pool, PoolConfig, eventually, eventually_within};
 
 use crate::original::World;
 
-const UNIT: f64 = 1e-8;
-
 const SUB_MINERS: u16 = 10;
 
 async fn sserver(name: &str) -> Pool {
-    let mut config = PoolConfig::sserver().name(name).difficulty(3e-10).agents(UNIT, [3, 5]);
-    config = config.jobs_every(Duration::from_millis(300), 0);
-    config.jobs_kept = 100;
-    Pool::start(config).await
+    let config = PoolConfig::agents_sserver([3, 5]).name(name);
+    Pool::start(config.jobs_every(Duration::from_millis(300), 0)).await
 }
 
 fn config() -> AgentConfig {
@@ -51,17 +48,23 @@ async fn settle(agents: &[&Agent], pool: &Pool) {
     assert_eq!(pool.report().violations, [] as [String; 0]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn agents_go_from_the_original_to_us_and_back_and_their_sub_miners_mine_on() {
+/// A switcher of ours that has taken over from the original, the pools of btc and bcc, and an agent
+/// that was there before and mines btc.
+async fn taken_over() -> (World, Pool, Pool, Agent) {
     let (btc, bcc) = (sserver("btc").await, sserver("bcc").await);
     let pools = [("btc", btc.address()), ("bcc", bcc.address())];
     let world = World::start_chain("bitcoin", &pools, "").await;
     // The original does not answer the question that agents begin with.
     let old = Agent::connect(world.address, config().without_question()).await;
     all_mine_at(&btc).await;
-
     world.take_over().await;
     all_mine_at(&btc).await;
+    (world, btc, bcc, old)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_go_from_the_original_to_us_and_back_and_their_sub_miners_mine_on() {
+    let (world, btc, _bcc, old) = taken_over().await;
     let ours = Agent::connect(world.address, config()).await;
     all_mine_at(&btc).await;
     eventually("the new one mines", || ours.report().accepted > 50).await;
@@ -86,13 +89,7 @@ async fn agents_go_from_the_original_to_us_and_back_and_their_sub_miners_mine_on
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_of_the_original_is_let_go_at_the_first_switch_and_kept_at_the_next() {
-    let (btc, bcc) = (sserver("btc").await, sserver("bcc").await);
-    let pools = [("btc", btc.address()), ("bcc", bcc.address())];
-    let world = World::start_chain("bitcoin", &pools, "").await;
-    let old = Agent::connect(world.address, config().without_question()).await;
-    all_mine_at(&btc).await;
-    world.take_over().await;
-    all_mine_at(&btc).await;
+    let (world, btc, bcc, old) = taken_over().await;
 
     // Nobody could tell the other pool who its sub-miners are.
     world.assign("bcc").await;
