@@ -62,6 +62,10 @@ struct Plan {
     /// A library that brings the dialect btc: the switcher is measured with it as well, as `plugged`.
     #[arg(long, requires = "switcher")]
     plugin: Option<PathBuf>,
+    /// An earlier build of the switcher, measured at the same time as `before`. Pairs of figures are
+    /// compared run by run: nine runs give an interval.
+    #[arg(long, requires = "switcher")]
+    before: Option<PathBuf>,
     /// A proxy that runs already: where miners connect.
     #[arg(long, requires_all = ["target_pid", "target_pool"], conflicts_with = "switcher")]
     target: Option<SocketAddr>,
@@ -103,6 +107,7 @@ struct Plan {
 impl Plan {
     fn kinds(&self) -> Vec<Kind> {
         let mut kinds: Vec<Kind> = self.switcher.iter().cloned().map(Kind::Switcher).collect();
+        kinds.extend(self.before.iter().cloned().map(Kind::Before));
         if let (Some(program), Some(plugin)) = (&self.switcher, &self.plugin) {
             // The program has a folder of its own.
             let plugin = std::path::absolute(plugin).unwrap_or_else(|_| plugin.clone());
@@ -199,6 +204,7 @@ fn measure(plan: &Plan, limit: u64) -> ExitCode {
         }
     }
     println!("{}", table.print());
+    print!("{}", table.print_pairs(Kind::Before(PathBuf::new()).name()));
     for complaint in &complaints {
         println!("{complaint}");
     }

@@ -56,6 +56,8 @@ pub enum Kind {
         /// The library that brings the dialect.
         plugin: PathBuf,
     },
+    /// Another build of the switcher, to compare with.
+    Before(PathBuf),
     /// The switcher, started from this program.
     Switcher(PathBuf),
 }
@@ -64,6 +66,7 @@ impl Kind {
     /// The name in the table.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Before(_) => "before",
             Self::Direct => "direct",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
@@ -91,7 +94,9 @@ impl Kind {
             Self::Plugged { plugin, .. } if !plugin.exists() => {
                 Some(format!("no {}", plugin.display()))
             }
-            Self::Switcher(path) | Self::Plugged { program: path, .. } if !path.exists() => {
+            Self::Switcher(path) | Self::Before(path) | Self::Plugged { program: path, .. }
+                if !path.exists() =>
+            {
                 Some(format!("no {}", path.display()))
             }
             _ => None,
@@ -101,7 +106,7 @@ impl Kind {
     fn coins(&self) -> usize {
         match self {
             Self::Running { pools, .. } => pools.len(),
-            Self::Switcher(_) | Self::Plugged { .. } => 2,
+            Self::Switcher(_) | Self::Before(_) | Self::Plugged { .. } => 2,
             _ => 1,
         }
     }
@@ -200,7 +205,7 @@ impl System {
                 command.args(["role", "relay", &listen.to_string(), &pool.to_string()]);
                 launch(listen, command)?
             }
-            Kind::Switcher(path) | Kind::Plugged { program: path, .. } => {
+            Kind::Switcher(path) | Kind::Before(path) | Kind::Plugged { program: path, .. } => {
                 let file = folder.join("coins.toml");
                 write(&file, &coins(COINS[0]))?;
                 let mut config = switcher_config(listen, &addresses, &file);

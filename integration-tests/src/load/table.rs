@@ -32,6 +32,50 @@ pub fn median(values: &[f64]) -> Option<f64> {
     sorted.get(middle.checked_sub(1)?).map(|lower| f64::midpoint(*lower, upper))
 }
 
+/// A median of pairs with its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// The middle value.
+    pub median: f64,
+    /// The true median is between these two with a probability of at least 95 %.
+    pub from: f64,
+    /// See `from`.
+    pub to: f64,
+}
+
+impl Interval {
+    /// The interval of the median by the sign test, which assumes nothing about how the values are
+    /// spread. `None` with fewer than six values: nothing can be said with 95 % then.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let mut sorted: Vec<f64> =
+            values.iter().copied().filter(|value| value.is_finite()).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let count = sorted.len();
+        // So many values may be left out at each end: the chance that fewer than `out + 1` of
+        // `count` fair coins show heads is at most 2.5 %.
+        let (mut out, mut chance, mut term) = (None, 0.0, 0.5_f64.powi(i32::try_from(count).ok()?));
+        for heads in 0..count {
+            chance += term;
+            if chance > 0.025 {
+                break;
+            }
+            out = Some(heads);
+            term *= ratio(count - heads, heads + 1);
+        }
+        let out = out?;
+        Some(Self {
+            median: median(&sorted)?,
+            from: *sorted.get(out)?,
+            to: *sorted.get(count.checked_sub(out + 1)?)?,
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of runs are small")]
+fn ratio(upper: usize, lower: usize) -> f64 {
+    upper as f64 / lower as f64
+}
+
 /// All figures: row, then system, then one value per run.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -60,6 +104,33 @@ impl Table {
     pub fn figure(&self, row: &str, system: &str) -> Option<f64> {
         let (_, figures) = self.rows.iter().find(|(name, _)| name == row)?;
         median(figures.get(system)?)
+    }
+
+    /// The ratios of the first system's figures to those of another one, run by run.
+    fn pairs(&self, row: &str, system: &str) -> Vec<f64> {
+        let figures = self.rows.iter().find(|(name, _)| name == row).map(|(_, figures)| figures);
+        let of = |system: Option<&str>| {
+            figures.zip(system).and_then(|(figures, system)| figures.get(system))
+        };
+        let (ours, theirs) = (of(self.systems.first().map(String::as_str)), of(Some(system)));
+        ours.into_iter().flatten().zip(theirs.into_iter().flatten()).map(|(a, b)| a / b).collect()
+    }
+
+    /// Ratios to this system, run by run, with the interval of their median; nothing if there are too
+    /// few runs or the system was not measured.
+    pub fn print_pairs(&self, system: &str) -> String {
+        let mut text = String::new();
+        for (row, _) in &self.rows {
+            let pairs = self.pairs(row, system);
+            if let Some(Interval { median, from, to }) = Interval::of(&pairs) {
+                let count = pairs.len();
+                let _ = writeln!(
+                    text,
+                    "{row:<44}x{median:.3} of {system} [{from:.3}, {to:.3}], {count} pairs"
+                );
+            }
+        }
+        text
     }
 
     /// The table as text: medians, and behind each peer's the ratio of the first system to it.
@@ -98,6 +169,26 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[f64::NAN, 1.0]), Some(1.0));
+    }
+
+    #[test]
+    fn the_interval_leaves_out_one_of_nine_at_each_end() {
+        let values = [9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+        let interval = Interval { median: 5.0, from: 2.0, to: 8.0 };
+        assert_eq!(Interval::of(&values), Some(interval));
+        assert_eq!(Interval::of(&values[..6]).map(|interval| interval.from), Some(1.0));
+        assert_eq!(Interval::of(&values[..5]), None);
+    }
+
+    #[test]
+    fn pairs_are_of_the_same_run() {
+        let mut table = Table::new(vec!["ours".into(), "before".into()]);
+        for run in 1..=6 {
+            table.note("row", "ours", f64::from(run) * 2.0);
+            table.note("row", "before", f64::from(run));
+        }
+        let text = table.print_pairs("before");
+        assert!(text.contains("x2.000 of before [2.000, 2.000], 6 pairs"), "{text}");
     }
 
     #[test]
